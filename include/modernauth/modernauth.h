@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MODERNAUTH_H
+#define MODERNAUTH_H
+/* dovecot-modernauth: the words every module shares.
+ *
+ * Statuses, errors, secrets, attempts and grants. Nothing here knows Dovecot, curl or sockets. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#  define MAUTH_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#  define MAUTH_MUST_USE __attribute__((warn_unused_result))
+#  define MAUTH_EXPORT __attribute__((visibility("default")))
+#else
+#  define MAUTH_PRINTF(fmt, first)
+#  define MAUTH_MUST_USE
+#  define MAUTH_EXPORT
+#endif
+
+/* Sizes that a peer could otherwise choose, in octets. */
+#define MAUTH_USER_MAX 320u             /* RFC 5321: 64 local + "@" + 255 domain */
+#define MAUTH_PASSWORD_MAX 1024u
+#define MAUTH_TOKEN_MAX (12u * 1024u)   /* Dovecot's auth reply line ends at 16 KiB */
+#define MAUTH_REPLY_MAX (64u * 1024u)   /* a reply of the token endpoint */
+#define MAUTH_LINE_MAX (16u * 1024u)    /* a line of the broker's wire protocol */
+#define MAUTH_CONFIG_MAX (1024u * 1024u)
+#define MAUTH_TEXT_MAX 512u             /* a text for a person: log, reply, audit */
+
+/* How something ended. A closed set: switch over it without default, so that the compiler names every
+ * place that a new status must visit. */
+enum mauth_status {
+	MAUTH_OK = 0,
+	MAUTH_BAD_CREDENTIALS,  /* this password is not this user's: the only status that may count as a failed login */
+	MAUTH_USER_UNKNOWN,     /* the tenant has no such user */
+	MAUTH_LOCKED,           /* not asked: Entra, or our shield, has locked the account for a while */
+	MAUTH_DISABLED,         /* the account must not log in until an admin changes it */
+	MAUTH_EXPIRED,          /* the password has expired */
+	MAUTH_INTERACTION,      /* MFA, consent of the user or a policy: no password can help */
+	MAUTH_POLICY,           /* refused by a rule of ours */
+	MAUTH_NOT_OURS,         /* no tenant of ours serves this domain: the next passdb decides */
+	MAUTH_CONFIG,           /* our set-up or the tenant's must be mended by an admin */
+	MAUTH_TEMPORARY,        /* Entra, the network or a peer failed; trying later may help */
+	MAUTH_TIMEOUT,          /* our own deadline passed */
+	MAUTH_PROTOCOL,         /* a peer said something that cannot be understood */
+	MAUTH_AUDIT,            /* the record could not be written and the audit is required */
+	MAUTH_CANCELLED,        /* the one who asked no longer wants the answer */
+	MAUTH_STATUS_COUNT
+};
+
+/* The word of a status on the wire and in the audit: "ok", "bad_credentials", ... Never NULL. */
+const char *mauth_status_name(enum mauth_status status);
+/* The status called name; false if there is none and *status_r is untouched. */
+bool mauth_status_parse(const char *name, enum mauth_status *status_r);
+
+/* A failure, by value: decide with status and code, show text. text never holds a secret, is valid UTF-8
+ * and has no control characters; advice says what to do about it and may be "". */
+struct mauth_error {
+	enum mauth_status status;
+	int code;                        /* AADSTS number, HTTP status, errno; 0 if none */
+	char text[MAUTH_TEXT_MAX];
+	char advice[MAUTH_TEXT_MAX];
+};
+
+/* Fills *error_r (NULL is allowed) and returns status, so that "return mauth_fail(...)" reads straight down. */
+enum mauth_status mauth_fail(struct mauth_error *error_r, enum mauth_status status, int code,
+			     const char *fmt, ...) MAUTH_PRINTF(4, 5);
+
+/* A secret: octets that are wiped when freed and that printf, the log and the audit cannot take.
+ * Owned by whoever called mauth_secret_new(). */
+struct mauth_secret;
+struct mauth_secret *mauth_secret_new(const void *data, size_t size);
+struct mauth_secret *mauth_secret_dup(const struct mauth_secret *secret);
+/* Wipes and frees *secret and sets it to NULL. NULL is allowed. */
+void mauth_secret_free(struct mauth_secret **secret);
+/* The octets, followed by a NUL that is not counted; they live as long as the secret.
+ * Whoever calls this is looked at in review (tests/style holds the list of files that may). */
+const char *mauth_secret_expose(const struct mauth_secret *secret);
+size_t mauth_secret_size(const struct mauth_secret *secret);
+/* Equal in constant time for equal sizes. */
+bool mauth_secret_equal(const struct mauth_secret *a, const struct mauth_secret *b);
+
+/* Who checked that this password belongs to this user. */
+enum mauth_verified_by {
+	MAUTH_VERIFIED_NONE = 0,
+	MAUTH_VERIFIED_ENTRA,            /* the password grant */
+	MAUTH_VERIFIED_DOVECOT,          /* an earlier passdb (skip_password_check) */
+};
+const char *mauth_verified_by_name(enum mauth_verified_by by);
+
+enum mauth_service { MAUTH_SERVICE_IMAP, MAUTH_SERVICE_POP3, MAUTH_SERVICE_SUBMISSION, MAUTH_SERVICE_COUNT };
+/* Dovecot's name: "imap", "pop3", "submission". */
+const char *mauth_service_name(enum mauth_service service);
+bool mauth_service_parse(const char *name, enum mauth_service *service_r);
+
+/* One login attempt, as the front end saw it. All strings are the caller's and need live only for the call
+ * they are given to; NULL means unknown. */
+struct mauth_attempt {
+	const char *user;                /* as the client sent it (after Dovecot's own normalisation) */
+	const struct mauth_secret *password;
+	enum mauth_service service;
+	const char *mechanism;           /* "PLAIN", "LOGIN", ... */
+	const char *client_ip, *local_ip;
+	unsigned int client_port, local_port;
+	bool tls;                        /* real TLS on the client's side, not merely "secured" */
+	const char *session;             /* Dovecot's session id: joins the records of one session */
+	const char *client_id;           /* what the client calls itself (IMAP ID), unparsed */
+	bool verified_by_dovecot;        /* an earlier passdb accepted the password */
+	unsigned int timeout_msecs;      /* how long the front end will wait; 0: the configured deadline */
+};
+
+enum mauth_tls_mode { MAUTH_TLS_IMPLICIT, MAUTH_TLS_STARTTLS };
+
+/* Where a session goes. */
+struct mauth_endpoint {
+	const char *host;
+	unsigned int port;
+	enum mauth_tls_mode tls;
+};
+
+/* What a login is answered with when it may proceed. Lives only during the callback. */
+struct mauth_grant {
+	const struct mauth_secret *token;    /* the access token */
+	const char *token_id;                /* names the token without revealing it, see mauth_token_id() */
+	const char *mailbox;                 /* XOAUTH2 user= */
+	const struct mauth_endpoint *endpoint;
+	int64_t expires_at;                  /* wall clock, seconds since the epoch */
+	bool cached;
+	enum mauth_verified_by verified_by;
+};
+
+#define MAUTH_TOKEN_ID_SIZE 33u
+/* The first 16 octets of the token's SHA-256 in hex: enough to tell tokens apart, useless to log in with. */
+void mauth_token_id(const void *token, size_t size, char id_r[static MAUTH_TOKEN_ID_SIZE]);
+
+/* What the upstream (Exchange Online) said when the session was opened with a token. */
+enum mauth_upstream_result {
+	MAUTH_UPSTREAM_ACCEPTED,
+	MAUTH_UPSTREAM_REFUSED,          /* it answered, and the answer was no */
+	MAUTH_UPSTREAM_FAILED,           /* no answer: connection, TLS or protocol */
+	MAUTH_UPSTREAM_COUNT
+};
+const char *mauth_upstream_result_name(enum mauth_upstream_result result);
+bool mauth_upstream_result_parse(const char *name, enum mauth_upstream_result *result_r);
+
+struct mauth_upstream_report {
+	const char *user;                /* login name, as in the attempt */
+	const char *mailbox;             /* XOAUTH2 user= that was used */
+	enum mauth_service service;
+	enum mauth_upstream_result result;
+	const char *reply;               /* the upstream's own words; sanitised and cut by the receiver */
+	const char *token_id;
+	const char *session;
+	const char *client_ip, *local_ip;
+	unsigned int client_port, local_port;
+	const char *host, *host_ip;      /* upstream */
+	unsigned int port;
+	const char *tls_protocol, *tls_cipher;   /* of the client's connection, NULL without TLS */
+};
+
+#endif
