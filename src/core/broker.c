@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/broker.h"
+
+#include "core/mem.h"
+#include "core/record.h"
+#include "core/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The second refused token in a row is followed by a pause, doubled with each further one: Exchange wants none of them. */
+#define REFUSED_PAUSE_SECS 30
+#define REFUSED_PAUSE_DOUBLINGS 4
+/* Refusals that are no wrong password (MFA, disabled): remembered just long enough to spare Entra a client's retries, as MSAL
+ * does (UiRequiredProvider: 120 s). */
+#define OTHER_REFUSAL_SECS 60
+
+struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct mauth_config *config,
+				      const struct mauth_verifier_key *key)
+{
+	struct mauth_broker *broker = mauth_new(sizeof(*broker));
+	struct mauth_shield_settings shield = {
+		.remember_secs = config->bad_password_secs, .other_secs = OTHER_REFUSAL_SECS,
+		.window_secs = config->lockout_window_secs, .lockout_secs = config->lockout_secs,
+	};
+	struct mauth_flight_deps deps = {
+		.loop = host->loop, .http = host->http, .log = host->log, .config = config, .key = &broker->key,
+	};
+
+	broker->host = *host;
+	broker->config = mauth_config_ref(config);
+	broker->ready_tail = &broker->ready;
+	if (key != NULL)
+		broker->key = *key;
+	else
+		mauth_verifier_key_new(&broker->key);
+	broker->cache = mauth_cache_new(host->loop, &broker->key, config->cache_max);
+	broker->shield = mauth_shield_new(host->loop, &broker->key, &shield);
+	deps.cache = broker->cache;
+	deps.shield = broker->shield;
+	broker->flights = mauth_flights_new(&deps);
+	return broker;
+}
+
+void mauth_broker_free(struct mauth_broker **broker)
+{
+	struct mauth_broker *b = *broker;
+
+	if (b == NULL)
+		return;
+	mauth_timer_remove(b->host.loop, &b->turn);
+	mauth_flights_free(&b->flights);
+	mauth_shield_free(&b->shield);
+	mauth_cache_free(&b->cache);
+	mauth_config_unref(&b->config);
+	mauth_wipe(&b->key, sizeof(b->key));
+	free(b);
+	*broker = NULL;
+}
+
+bool mauth_broker_serves(const struct mauth_broker *broker, const char *user)
+{
+	struct mauth_upn upn;
+
+	return mauth_upn_from_login(broker->config, user, &upn, NULL) == MAUTH_OK;
+}
+
+void mauth_broker_pause(struct mauth_broker *broker, bool paused)
+{
+	broker->paused = paused;
+	if (!paused)
+		mauth_logins_wake(broker);
+}
+
+void mauth_broker_stop(struct mauth_broker *broker)
+{
+	broker->paused = true;
+	mauth_flights_stop(broker->flights);
+}
+
+unsigned int mauth_broker_flying(const struct mauth_broker *broker)
+{
+	struct mauth_flight_stats stats;
+
+	mauth_flights_stats(broker->flights, &stats);
+	return (unsigned int)stats.flying;
+}
+
+/* The cached token that the report is about; a report about an older one says nothing of today's. */
+static struct mauth_cache_entry *reported_entry(struct mauth_broker *broker, const struct mauth_upn *upn,
+						const struct mauth_upstream_report *report)
+{
+	struct mauth_cache_entry *entry = mauth_cache_find(broker->cache, upn->tenant->key, upn->name);
+	char id[MAUTH_TOKEN_ID_SIZE];
+
+	if (entry == NULL || report->token_id == NULL)
+		return NULL;
+	mauth_cache_token_id(entry, id);
+	return strcmp(id, report->token_id) == 0 ? entry : NULL;
+}
+
+static void learn(struct mauth_broker *broker, const struct mauth_upn *upn, const struct mauth_upstream_report *report)
+{
+	struct mauth_cache_entry *entry = reported_entry(broker, upn, report);
+	int64_t pause = 0;
+
+	if (entry == NULL)
+		return;
+	switch (report->result) {
+	case MAUTH_UPSTREAM_ACCEPTED:
+		entry->refused = false;
+		entry->refusals = 0;
+		return;
+	case MAUTH_UPSTREAM_REFUSED:
+		if (entry->refused)
+			return;
+		entry->refused = true;
+		if (entry->refusals > 0)
+			pause = REFUSED_PAUSE_SECS << (entry->refusals - 1);
+		if (entry->refusals <= REFUSED_PAUSE_DOUBLINGS)
+			entry->refusals++;
+		entry->refused_until = mauth_mono_msecs(broker->host.loop) / 1000 + pause;
+		return;
+	case MAUTH_UPSTREAM_FAILED:
+	case MAUTH_UPSTREAM_COUNT:
+		return;
+	}
+}
+
+/* What Exchange's words usually mean (entra.md's sources: Microsoft's OAuth page for IMAP/POP/SMTP and public threads). For
+ * people only: nothing is decided by text. */
+static const char *upstream_advice(enum mauth_service service, const char *reply)
+{
+	static const struct {
+		const char *needle, *advice;
+	} known[] = {
+		{ "SmtpClientAuthentication is disabled for the Tenant",
+		  "SMTP AUTH is off for the tenant: Set-TransportConfig -SmtpClientAuthenticationDisabled $false, or "
+		  "per mailbox Set-CASMailbox -SmtpClientAuthenticationDisabled $false" },
+		{ "SmtpClientAuthentication is disabled for the Mailbox",
+		  "SMTP AUTH is off for this mailbox: Set-CASMailbox -SmtpClientAuthenticationDisabled $false" },
+		{ "security defaults", "security defaults block SMTP AUTH: turn them off and use conditional access" },
+		{ "did not meet the criteria", "a conditional access policy refused it: see the sign-in log" },
+		{ "Concurrent connections limit", "more than 3 SMTP connections of one mailbox: lower the concurrency" },
+		{ "authenticated but not connected",
+		  "IMAP or POP is off for the mailbox, it has no licence, or it is not in Exchange Online" },
+		{ "Protocol error", "Exchange wants AUTH XOAUTH2 in two lines: the login plugin is not loaded" },
+	};
+
+	if (reply == NULL)
+		return NULL;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strcasestr(reply, known[i].needle) != NULL)
+			return known[i].advice;
+	}
+	if (service == MAUTH_SERVICE_SUBMISSION)
+		return "check that SMTP AUTH is enabled for the mailbox (Get-CASMailbox) and that the app has SMTP.Send";
+	return "check that the protocol is enabled for the mailbox (Get-CASMailbox), that it is licensed, and that the app's "
+	       "permissions are of Office 365 Exchange Online and consented";
+}
+
+static void tell(struct mauth_broker *broker, const struct mauth_upstream_report *report, const struct mauth_upn *upn,
+		 const char *advice)
+{
+	const struct mauth_log *log = broker->host.log;
+	char user[MAUTH_USER_MAX + 1];
+	const struct mauth_field fields[] = {
+		MAUTH_FIELD_STR("service", mauth_service_name(report->service)),
+		MAUTH_FIELD_STR("result", mauth_upstream_result_name(report->result)),
+		MAUTH_FIELD_STR("tenant", upn->tenant == NULL ? "-" : upn->tenant->name),
+		MAUTH_FIELD_STR("user", user),
+		MAUTH_FIELD_STR("session", report->session == NULL ? "-" : report->session),
+	};
+
+	mauth_clean_copy(user, sizeof(user), report->user, strlen(report->user));
+	if (log->event != NULL)
+		log->event(log->context, "modernauth_upstream_finished", 0, fields, sizeof(fields) / sizeof(fields[0]));
+	mauth_log(log, report->result == MAUTH_UPSTREAM_ACCEPTED ? MAUTH_DEBUG : MAUTH_WARNING,
+		  "upstream %s: user=%.320s protocol=%s host=%s session=%s: %.256s%s%s",
+		  mauth_upstream_result_name(report->result), report->user, mauth_service_name(report->service),
+		  report->host == NULL ? "-" : report->host, report->session == NULL ? "-" : report->session,
+		  report->reply == NULL ? "-" : report->reply, advice == NULL ? "" : "; to do: ",
+		  advice == NULL ? "" : advice);
+}
+
+enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report,
+					struct mauth_error *error_r)
+{
+	struct mauth_upstream_record record = {
+		.wall_usecs = mauth_wall_usecs(broker->host.loop), .report = report,
+	};
+	struct mauth_upn upn = { .tenant = NULL };
+	struct mauth_buf line = { 0 };
+	enum mauth_status status;
+
+	if (mauth_upn_from_login(broker->config, report->user, &upn, NULL) == MAUTH_OK) {
+		learn(broker, &upn, report);
+		record.upn = upn.name;
+		record.domain = strrchr(upn.name, '@') + 1;
+		record.tenant_name = upn.tenant->name;
+		record.tenant_id = upn.tenant->tenant_id;
+		record.cloud = upn.tenant->cloud;
+	} else {
+		upn.tenant = NULL;
+	}
+	if (report->result == MAUTH_UPSTREAM_ACCEPTED)
+		broker->stats.upstream_accepted++;
+	else if (report->result == MAUTH_UPSTREAM_REFUSED)
+		broker->stats.upstream_refused++;
+	else
+		broker->stats.upstream_failed++;
+	if (report->result == MAUTH_UPSTREAM_REFUSED)
+		record.advice = upstream_advice(report->service, report->reply);
+	tell(broker, report, &upn, record.advice);
+	mauth_record_upstream(&line, &record);
+	status = broker->host.audit->append(broker->host.audit->context, line.data, line.size, error_r);
+	mauth_buf_free(&line);
+	return status;
+}
+
+void mauth_broker_stats(const struct mauth_broker *broker, struct mauth_broker_stats *stats_r)
+{
+	*stats_r = broker->stats;
+}
+
+struct mauth_cache *mauth_broker_cache(struct mauth_broker *broker)
+{
+	return broker->cache;
+}
+
+struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker)
+{
+	return broker->shield;
+}
+
+const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker)
+{
+	return broker->flights;
+}
+
+const struct mauth_verifier_key *mauth_broker_key(const struct mauth_broker *broker)
+{
+	return &broker->key;
+}
+
+const struct mauth_config *mauth_broker_config(const struct mauth_broker *broker)
+{
+	return broker->config;
+}

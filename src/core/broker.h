@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_BROKER_H
+#define MAUTH_BROKER_H
+/* The broker without its sockets: attempts in, grants or refusals out, every one of them on record first. */
+
+#include "core/cache.h"
+#include "core/config.h"
+#include "core/flight.h"
+#include "core/shield.h"
+#include "modernauth/audit.h"
+
+struct mauth_broker;
+struct mauth_login;
+
+/* What the host lends. Everything outlives the broker. */
+struct mauth_host {
+	const struct mauth_loop *loop;
+	const struct mauth_http *http;
+	const struct mauth_log *log;
+	const struct mauth_audit_sink *audit;
+};
+
+/* Takes a reference to config. key: a predecessor's, or NULL for a fresh one. */
+struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct mauth_config *config,
+				      const struct mauth_verifier_key *key);
+/* No login may be open, nor a callback be running. */
+void mauth_broker_free(struct mauth_broker **broker);
+
+/* grant is set if error is NULL. One callback, never before mauth_login_start() has returned, none after cancel. The record
+ * of the attempt is in the audit before the callback runs. */
+typedef void mauth_login_fn(const struct mauth_grant *grant, const struct mauth_error *error, void *context);
+struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct mauth_attempt *attempt,
+				      mauth_login_fn *done, void *context);
+/* The front end went away. The attempt is recorded as cancelled; a flight it began goes on and fills the cache. Does nothing
+ * to a login whose callback is running. */
+void mauth_login_cancel(struct mauth_login **login);
+/* Forgets it without a record: a successor will answer and record it. */
+void mauth_login_abandon(struct mauth_login **login);
+
+/* Does a tenant of ours serve this user? */
+bool mauth_broker_serves(const struct mauth_broker *broker, const char *user);
+
+/* What the upstream said: completes the audit, drops a refused token. MAUTH_OK once it is on record. */
+enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report,
+					struct mauth_error *error_r);
+
+/* While paused, cached tokens are given, but nothing that would have to ask Entra is begun: it waits, each attempt within
+ * its deadline, until resumed. A successor is paused until its predecessor has finished. */
+void mauth_broker_pause(struct mauth_broker *broker, bool paused);
+
+/* Drops the token requests under way and begins no more: cache and shield change no longer. */
+void mauth_broker_stop(struct mauth_broker *broker);
+
+/* Token requests under way: a predecessor waits a little for them before it hands over. */
+unsigned int mauth_broker_flying(const struct mauth_broker *broker);
+
+struct mauth_broker_stats {
+	uint64_t logins, granted_cached, granted_fetched, granted_joined, refused, failed, not_ours;
+	uint64_t from_memory;                /* refused without asking Entra */
+	uint64_t upstream_accepted, upstream_refused, upstream_failed;
+	uint64_t open;
+};
+void mauth_broker_stats(const struct mauth_broker *broker, struct mauth_broker_stats *stats_r);
+struct mauth_cache *mauth_broker_cache(struct mauth_broker *broker);
+struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker);
+const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker);
+const struct mauth_verifier_key *mauth_broker_key(const struct mauth_broker *broker);
+const struct mauth_config *mauth_broker_config(const struct mauth_broker *broker);
+
+#endif

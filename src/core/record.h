@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_RECORD_H
+#define MAUTH_RECORD_H
+/* Audit records: one line of JSON per attempt, and one for what the upstream answered. ECS names where ECS has one
+ * (elastic/ecs 9.x), ours below "modernauth". The writer can take no struct mauth_secret. */
+
+#include "core/mem.h"
+#include "modernauth/audit.h"
+
+/* Everything known about one attempt when it ends. Strings may be NULL: the field is then left out. User-supplied text
+ * is escaped and cut (user 320 octets, client_id 512, others 256). */
+struct mauth_attempt_record {
+	int64_t started_usecs, duration_usecs;       /* wall clock; monotonic difference */
+	const char *session;
+	const char *user, *upn, *domain;             /* as typed; as resolved; */
+	const char *tenant_name, *tenant_id, *cloud;
+	enum mauth_service service;
+	const char *mechanism;
+	const char *client_ip, *local_ip;
+	unsigned int client_port, local_port;
+	bool tls;
+	const char *client_id;
+	const char *decision;                        /* "upgrade", "refuse", "not-ours" */
+	const char *rule;                            /* what decided: "tenant contoso", "shield", "remembered bad password" */
+	enum mauth_verified_by verified_by;
+	const char *grant;                           /* "password"; NULL if no token was wanted */
+	const char *token_source;                    /* "cache", "fetched", "joined" */
+	const char *token_id;
+	int64_t token_expires_at;                    /* 0: none */
+	enum mauth_status status;
+	int code;                                    /* AADSTS, 0: none */
+	const char *suberror;
+	const char *correlation_id, *trace_id;
+	unsigned int http_status;
+	const char *policy_id;
+	const char *reason;                          /* one line for a person */
+	const char *upstream_host;
+	unsigned int upstream_port;
+};
+/* Appends the line (with LF) to buf. */
+void mauth_record_attempt(struct mauth_buf *buf, const struct mauth_attempt_record *record);
+
+/* The second leg. tenant fields may be NULL. wall_usecs: now. */
+struct mauth_upstream_record {
+	int64_t wall_usecs;
+	const struct mauth_upstream_report *report;
+	const char *upn, *domain, *tenant_name, *tenant_id, *cloud;
+	const char *advice;                          /* what the refusal means, NULL if nothing is known */
+};
+void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_record *record);
+
+/* Entra's word for a protocol: "IMAP4", "POP3", "Authenticated SMTP" (howto-customize-filter-logs.md). */
+const char *mauth_record_protocol(enum mauth_service service);
+
+#endif
