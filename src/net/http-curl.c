@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+#include "net/http-curl-private.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct origin *origin_of(struct mauth_http_curl *http, const char *name, bool add)
+{
+	struct origin *origin;
+
+	for (unsigned int i = 0; i < http->origins_count; i++)
+		if (strcmp(http->origins[i].name, name) == 0)
+			return &http->origins[i];
+	if (!add)
+		return NULL;
+	origin = &http->origins[http->origins_next];
+	http->origins_next = (http->origins_next + 1) % ORIGINS_MAX;
+	if (http->origins_count < ORIGINS_MAX)
+		http->origins_count++;
+	*origin = (struct origin){ 0 };
+	memcpy(origin->name, name, strlen(name) + 1);
+	return origin;
+}
+
+static void call_free(struct mauth_http_call *call)
+{
+	lane_remove(call);
+	mauth_timer_remove(call->http->loop, &call->timer);
+	if (call->easy != NULL)
+		curl_easy_cleanup(call->easy);
+	curl_slist_free_all(call->headers);
+	mauth_secret_free(&call->form);
+	mauth_buf_free(&call->body);
+	free(call->ca_file);
+	call->http->calls--;
+	free(call);
+}
+
+/* The only way to the caller: curl has let go of the call, and nothing of ours is touched after it but the call. */
+static void call_deliver(struct mauth_http_call *call, const struct mauth_http_reply *reply,
+			 const struct mauth_error *error)
+{
+	mauth_http_fn *done = call->done;
+
+	call->done = NULL;
+	done(reply, error, call->context);
+	call_free(call);
+}
+
+static void deliver_error(struct mauth_http_call *call, const struct mauth_error *error)
+{
+	mauth_log(call->http->log, MAUTH_DEBUG, "http: %s (%s)", error->text, mauth_status_name(error->status));
+	call_deliver(call, NULL, error);
+}
+
+static void on_failed_start(void *context)
+{
+	struct mauth_http_call *call = context;
+
+	call->timer = NULL;
+	deliver_error(call, &call->error);
+}
+
+static void on_deadline(void *context)
+{
+	struct mauth_http_call *call = context;
+	struct mauth_error error;
+
+	call->timer = NULL;
+	mauth_http_call_timeout_error(call, &error);
+	/* Either the server is slow or its connection is dead without having been closed. In case of the latter, the
+	   next calls must not go the same way. */
+	if (call->multiplexed && call->headers_size == 0 && !call->lane->retired) {
+		call->lane->retired = true;
+		mauth_log(call->http->log, MAUTH_DEBUG, "http: %s does not answer, new requests use new connections",
+			  call->peer);
+	}
+	lane_remove(call);
+	deliver_error(call, &error);
+}
+
+static unsigned int http_version(CURL *easy)
+{
+	long version = 0;
+
+	(void)curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+	if (version == CURL_HTTP_VERSION_1_0)
+		return 10;
+	return version == CURL_HTTP_VERSION_2_0 ? 20 : 11;
+}
+
+static void deliver_reply(struct mauth_http_call *call)
+{
+	struct mauth_http_curl *http = call->http;
+	struct mauth_http_reply reply = {
+		.body = call->body.data == NULL ? "" : call->body.data,
+		.body_size = call->body.size,
+		.retry_after = call->retry_after,
+		.date = call->date,
+		.request_id = call->request_id,
+		.content_type = call->content_type,
+		.http_version = http_version(call->easy),
+		.duration_usecs = mauth_mono_usecs(http->loop) - call->started_usecs,
+	};
+	long status = 0;
+
+	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+	reply.status = (unsigned int)status;
+	origin_of(http, call->peer, true)->serial = reply.http_version < 20;
+	mauth_log(http->log, MAUTH_DEBUG, "http: %s answered %u (HTTP/%u, %zu octets, %lld ms, attempt %u)", call->peer,
+		  reply.status, reply.http_version, reply.body_size, (long long)(reply.duration_usecs / 1000),
+		  call->attempts);
+	call_deliver(call, &reply, NULL);
+}
+
+/* curl sends a refused request again by itself (see on_ready()), unless a GOAWAY refused the only stream of the
+ * connection: that it reports, without a text, as CURLE_HTTP2. The same comes of a server that breaks the rules of
+ * HTTP/2 framing, which is too rare to give up every login that meets a server about to close an idle connection. */
+static bool refused_unseen(const struct mauth_http_call *call, CURLcode code)
+{
+	return code == CURLE_HTTP2 && call->attempts == 1 && call->retry_known && call->curl_text[0] == '\0' &&
+	       call->headers_size == 0;
+}
+
+static bool call_begin_again(struct mauth_http_call *call)
+{
+	lane_remove(call);
+	return lane_add(lane_choose(call->http, false), call);
+}
+
+void mauth_http_call_ended(struct mauth_http_call *call, CURLcode code)
+{
+	struct mauth_error error;
+
+	if (refused_unseen(call, code) && call_begin_again(call))
+		return;
+	mauth_timer_remove(call->http->loop, &call->timer);
+	if (code != CURLE_OK)
+		mauth_http_call_error(call, code, &error);
+	if (code != CURLE_OK && call->multiplexed && call->lane != NULL)
+		lane_nudge(call->lane);
+	lane_remove(call);
+	if (code == CURLE_OK)
+		deliver_reply(call);
+	else
+		deliver_error(call, &error);
+}
+
+static bool share_open(struct mauth_http_curl *http)
+{
+	if (http->share != NULL)
+		return true;
+	http->share = curl_share_init();
+	if (http->share == NULL)
+		return false;
+	(void)curl_share_setopt(http->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
+	(void)curl_share_setopt(http->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+	return true;
+}
+
+static bool call_begin(struct mauth_http_call *call, const struct mauth_http_request *request)
+{
+	struct mauth_http_curl *http = call->http;
+	const struct origin *origin;
+
+	if (!mauth_http_curl_global_init() || !share_open(http)) {
+		(void)mauth_fail(&call->error, MAUTH_TEMPORARY, 0, "libcurl cannot be initialised");
+		return false;
+	}
+	if (mauth_http_call_setup(call, request, &call->error) != MAUTH_OK)
+		return false;
+	origin = origin_of(http, call->peer, false);
+	if (lane_add(lane_choose(http, origin != NULL && origin->serial), call))
+		return true;
+	(void)mauth_fail(&call->error, MAUTH_TEMPORARY, 0, "libcurl does not take the request");
+	return false;
+}
+
+static struct mauth_http_call *http_start(void *context, const struct mauth_http_request *request, mauth_http_fn *done,
+					  void *done_context)
+{
+	struct mauth_http_curl *http = context;
+	struct mauth_http_call *call = mauth_new(sizeof(*call));
+
+	call->http = http;
+	call->done = done;
+	call->context = done_context;
+	call->started_usecs = mauth_mono_usecs(http->loop);
+	call->timeout_msecs = request->timeout_msecs;
+	http->calls++;
+	if (call_begin(call, request))
+		call->timer = mauth_timer_add(http->loop, call->timeout_msecs, on_deadline, call);
+	else
+		call->timer = mauth_timer_add(http->loop, 0, on_failed_start, call);
+	return call;
+}
+
+static void http_cancel(void *context, struct mauth_http_call **call_p)
+{
+	struct mauth_http_call *call = *call_p;
+
+	*call_p = NULL;
+	/* From within its own callback there is nothing left to cancel. */
+	if (call->done != NULL)
+		call_free(call);
+}
+
+static const struct mauth_http_vfuncs http_vfuncs = {
+	.start = http_start,
+	.cancel = http_cancel,
+};
+
+struct mauth_http_curl *mauth_http_curl_new(const struct mauth_http_curl_settings *settings,
+					    const struct mauth_loop *loop, const struct mauth_log *log)
+{
+	struct mauth_http_curl *http = mauth_new(sizeof(*http));
+	unsigned int connections = settings->max_connections == 0 ? CONNECTIONS_DEFAULT : settings->max_connections;
+
+	http->http.v = &http_vfuncs;
+	http->http.context = http;
+	http->loop = loop;
+	http->log = log;
+	http->user_agent = mauth_strdup(settings->user_agent);
+	http->lanes_count = connections < LANES_MAX ? connections : LANES_MAX;
+	http->lane_connections = connections / http->lanes_count;
+	for (unsigned int i = 0; i < http->lanes_count; i++)
+		lane_init(&http->lanes[i], http);
+	return http;
+}
+
+void mauth_http_curl_free(struct mauth_http_curl **http_p)
+{
+	struct mauth_http_curl *http = *http_p;
+
+	if (http == NULL)
+		return;
+	*http_p = NULL;
+	assert(http->calls == 0);
+	for (unsigned int i = 0; i < http->lanes_count; i++)
+		lane_deinit(&http->lanes[i]);
+	if (http->share != NULL)
+		(void)curl_share_cleanup(http->share);
+	free(http->user_agent);
+	free(http);
+}
+
+const struct mauth_http *mauth_http_curl_http(struct mauth_http_curl *http)
+{
+	return &http->http;
+}

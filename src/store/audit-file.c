@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/audit-file.h"
+
+#include "core/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define LOOK_MSECS 1000         /* how often the path is compared with the open file */
+#define COMPLAIN_MSECS 10000
+#define TAIL_MAX 65536u         /* longer than any record: a torn one begins within */
+
+struct mauth_audit_file {
+	struct mauth_audit_sink sink;
+	char *path;
+	const struct mauth_loop *loop;
+	const struct mauth_log *log;
+	int fd;                         /* -1: closed */
+	int64_t look_at;                /* monotonic msecs */
+	int64_t complain_at;
+	uint64_t failures;              /* since the log last said that all is well */
+	bool complained;                /* and said that it is not */
+	bool torn;                      /* the file ends in half a line that could not be cut off */
+};
+
+static void close_file(struct mauth_audit_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	file->fd = -1;
+}
+
+/* Whether path still names the open file. */
+static bool is_current(const struct mauth_audit_file *file)
+{
+	struct stat now, ours;
+
+	return fstat(file->fd, &ours) == 0 && lstat(file->path, &now) == 0 && ours.st_dev == now.st_dev &&
+	       ours.st_ino == now.st_ino;
+}
+
+/* Where the last whole line of a file of size octets ends; size itself if no line ends near. */
+static off_t end_of_lines(int fd, off_t size)
+{
+	char *tail = mauth_new(TAIL_MAX);
+	size_t want = size < (off_t)TAIL_MAX ? (size_t)size : TAIL_MAX;
+	off_t begin = size - (off_t)want, end = size;
+	ssize_t got = pread(fd, tail, want, begin);
+
+	if (got == (ssize_t)want) {
+		const char *newline = memrchr(tail, '\n', want);
+
+		if (newline != NULL)
+			end = begin + (newline - tail) + 1;
+		else if (begin == 0)
+			end = 0;
+	}
+	free(tail);
+	return end;
+}
+
+/* A process that died while the disk was full left half a record: whoever parses the file must not find it. */
+static void cut_torn_line(struct mauth_audit_file *file, off_t size)
+{
+	off_t end;
+	char last;
+
+	file->torn = false;
+	if (size == 0 || pread(file->fd, &last, 1, size - 1) != 1 || last == '\n')
+		return;
+	end = end_of_lines(file->fd, size);
+	if (end < size && ftruncate(file->fd, end) == 0) {
+		mauth_log(file->log, MAUTH_WARNING,
+			  "audit file %s ended in half a record; %lld octets of it were cut off", file->path,
+			  (long long)(size - end));
+		return;
+	}
+	/* An append-only file (chattr +a) cannot be cut; the half line then gets an end of its own. */
+	file->torn = true;
+}
+
+static enum mauth_status fail(struct mauth_error *error_r, int code, const char *text, const char *advice)
+{
+	struct mauth_error error = { 0 };
+
+	mauth_fail(&error, MAUTH_AUDIT, code, "%s", text);
+	mauth_clean_copy(error.advice, sizeof(error.advice), advice, strlen(advice));
+	*error_r = error;
+	return MAUTH_AUDIT;
+}
+
+static const char *open_advice(int code)
+{
+	switch (code) {
+	case ENOENT:
+		return "create its directory, owned by the user of the service modernauth";
+	case EACCES:
+	case EPERM:
+		return "give its directory and the file to the user of the service modernauth";
+	case ELOOP:
+		return "a symbolic link is not followed: name the file itself in audit { path }";
+	case ENOSPC:
+	case EDQUOT:
+		return "free some space";
+	case EISDIR:
+		return "name a file in audit { path }";
+	default:
+		return "mend what the error says";
+	}
+}
+
+static enum mauth_status open_file(struct mauth_audit_file *file, struct mauth_error *error_r)
+{
+	struct stat st;
+
+	/* O_NONBLOCK: a FIFO must be refused, not waited for. */
+	file->fd = open(file->path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+			0600);
+	if (file->fd < 0)
+		return fail(error_r, errno, strerror(errno), open_advice(errno));
+	if (fstat(file->fd, &st) < 0) {
+		int code = errno;
+
+		close_file(file);
+		return fail(error_r, code, strerror(code), open_advice(code));
+	}
+	if (!S_ISREG(st.st_mode)) {
+		close_file(file);
+		return fail(error_r, 0, "not a regular file", "name a file in audit { path }");
+	}
+	if ((st.st_mode & S_IWOTH) != 0) {
+		close_file(file);
+		return fail(error_r, 0, "everybody may write to it: its records prove nothing",
+			    "look who did that, then chmod 0600");
+	}
+	cut_torn_line(file, st.st_size);
+	file->look_at = mauth_mono_msecs(file->loop) + LOOK_MSECS;
+	return MAUTH_OK;
+}
+
+static enum mauth_status make_ready(struct mauth_audit_file *file, struct mauth_error *error_r)
+{
+	int64_t now = mauth_mono_msecs(file->loop);
+
+	if (file->fd >= 0 && now >= file->look_at) {
+		file->look_at = now + LOOK_MSECS;
+		if (!is_current(file))
+			close_file(file);
+	}
+	return file->fd >= 0 ? MAUTH_OK : open_file(file, error_r);
+}
+
+/* Takes back what a full disk let through of a record. If another process has appended since (a successor, during a
+ * hand-over), it stays, and the next open_file() ends the line. */
+static void take_back(struct mauth_audit_file *file, ssize_t written)
+{
+	off_t end = lseek(file->fd, 0, SEEK_CUR);
+	struct stat st;
+
+	if (written > 0 && end >= written && fstat(file->fd, &st) == 0 && st.st_size == end)
+		(void)!ftruncate(file->fd, end - written);
+}
+
+static enum mauth_status write_line(struct mauth_audit_file *file, const char *line, size_t size,
+				    struct mauth_error *error_r)
+{
+	/* One call for all: with O_APPEND two processes do not mix their lines. */
+	struct iovec parts[2] = { { (void *)(uintptr_t) "\n", file->torn ? 1 : 0 },
+				  { (void *)(uintptr_t)line, size } };
+	size_t all = parts[0].iov_len + size;
+	ssize_t written;
+	int code;
+
+	do
+		written = writev(file->fd, parts, 2);
+	while (written < 0 && errno == EINTR);
+	if (written == (ssize_t)all) {
+		file->torn = false;
+		return MAUTH_OK;
+	}
+	/* Half a write is what the last free blocks of a disk allow. */
+	code = written < 0 ? errno : ENOSPC;
+	take_back(file, written);
+	/* Whatever it was, a fresh descriptor may be better: the path may lead to another disk by now. */
+	close_file(file);
+	return fail(error_r, code, strerror(code), code == ENOSPC || code == EDQUOT || code == EFBIG ?
+			    "free some space, or rotate the file" : "mend what the error says");
+}
+
+static void complain(struct mauth_audit_file *file, const struct mauth_error *error)
+{
+	int64_t now = mauth_mono_msecs(file->loop);
+
+	file->failures++;
+	if (now < file->complain_at)
+		return;
+	file->complain_at = now + COMPLAIN_MSECS;
+	file->complained = true;
+	mauth_log(file->log, MAUTH_ERROR, "audit file %s: %s; %s (%llu records not written so far)", file->path,
+		  error->text, error->advice, (unsigned long long)file->failures);
+}
+
+static enum mauth_status append(void *context, const char *line, size_t size, struct mauth_error *error_r)
+{
+	struct mauth_audit_file *file = context;
+	struct mauth_error error;
+	enum mauth_status status = make_ready(file, &error);
+
+	if (status == MAUTH_OK)
+		status = write_line(file, line, size, &error);
+	if (status != MAUTH_OK) {
+		complain(file, &error);
+		if (error_r != NULL)
+			*error_r = error;
+		return status;
+	}
+	if (file->complained) {
+		mauth_log(file->log, MAUTH_INFO, "audit file %s: records are written again, %llu were not",
+			  file->path, (unsigned long long)file->failures);
+		file->failures = 0;
+		file->complained = false;
+	}
+	return MAUTH_OK;
+}
+
+struct mauth_audit_file *mauth_audit_file_new(const char *path, const struct mauth_loop *loop,
+					      const struct mauth_log *log)
+{
+	struct mauth_audit_file *file = mauth_new(sizeof(*file));
+
+	file->sink = (struct mauth_audit_sink){ .append = append, .context = file };
+	file->path = mauth_strdup(path);
+	file->loop = loop;
+	file->log = log;
+	file->fd = -1;
+	return file;
+}
+
+const struct mauth_audit_sink *mauth_audit_file_sink(struct mauth_audit_file *file)
+{
+	return &file->sink;
+}
+
+void mauth_audit_file_free(struct mauth_audit_file **file)
+{
+	struct mauth_audit_file *old = *file;
+
+	if (old == NULL)
+		return;
+	*file = NULL;
+	close_file(old);
+	free(old->path);
+	free(old);
+}
