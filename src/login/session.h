@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_LOGIN_SESSION_H
+#define MAUTH_LOGIN_SESSION_H
+/* One proxied login of ours: what must be told to the broker about it, and where its protocol stands. Include
+ * login-common.h and client-common.h before this. */
+
+#include "modernauth/modernauth.h"
+
+enum pop3_step { POP3_BANNER, POP3_STLS, POP3_CONTINUATION, POP3_RESULT };
+
+struct mauth_login_session {
+	union login_client_module_context module_ctx;
+	/* False: somebody else's session, in which nothing may be changed. The rest is only set if true. */
+	bool ours;
+	bool reported;
+	bool challenged;                 /* the upstream has sent an error as a challenge (see sasl.h) */
+	enum pop3_step pop3_step;
+	char *token_id, *mailbox, *host, *host_ip, *tls_protocol, *tls_cipher;
+	unsigned int port;
+};
+
+struct mauth_login_session *mauth_login_session(struct client *client);
+
+/* At the begin of every attempt to reach the upstream: finds out whether this session is ours. */
+void mauth_login_session_begin(struct client *client);
+/* Tells the broker, once per session. reply may be NULL. */
+void mauth_login_session_report(struct client *client, enum mauth_upstream_result result, const char *reply);
+void mauth_login_session_clear(struct mauth_login_session *session);
+
+/* Ends the connection to the upstream, which has broken its protocol. */
+void mauth_login_protocol_error(struct client *client, const char *what, const char *line);
+
+/* The vfuncs of each protocol: like proxy_parse_line, for sessions of ours. */
+int mauth_pop3_parse_line(struct client *client, const char *line);
+int mauth_imap_parse_line(struct client *client, const char *line);
+int mauth_submission_parse_line(struct client *client, const char *line);
+const char *mauth_pop3_step_name(enum pop3_step step);
+
+/* XOAUTH2 lets a server explain a refusal in a challenge, and wait for an empty answer before it says no. Dovecot
+ * takes that for a broken protocol and would retry. Gives what proxy_parse_line must return. */
+int mauth_login_answer_challenge(struct client *client, const char *line);
+
+/* plugin.c: sends it on its way. */
+void mauth_login_report(const struct mauth_upstream_report *report);
+
+#endif
