@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* modernauth - the broker as a service of Dovecot.
+ *
+ * Started by Dovecot's master as root: reads modernauth.conf and the secrets it names, opens its lock, then becomes the user of
+ * "service modernauth" and never root again. */
+#include "lib.h"
+#include <ioloop.h>
+#include "master-service.h"
+#include "master-service-settings.h"
+#include "restrict-access.h"
+#include "env-util.h"
+
+#include "broker/service.h"
+#include "broker/session.h"
+#include "compat/ioloop.h"
+#include "compat/service.h"
+#include "core/json.h"
+
+#include <pwd.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_CONFIG "/etc/dovecot/modernauth.conf"
+#define HANDOVER_LISTENER "modernauth-handover"
+
+static struct mauth_service_state broker_service;
+static struct mauth_log *broker_log;
+static bool master_wants_us_gone;
+
+static void client_connected(struct master_service_connection *conn)
+{
+	struct mauth_error error;
+	enum mauth_role role;
+
+	if (!mauth_role_parse(conn->name, &role)) {
+		mauth_log(broker_log, MAUTH_ERROR, "listener %s: its name must end in -auth, -login, -admin or -handover",
+			  conn->name);
+		return;
+	}
+	master_service_client_connection_accept(conn);
+	if (mauth_session_new(&broker_service, role, conn->fd, &error) != MAUTH_OK)
+		mauth_log(broker_log, MAUTH_ERROR, "%s", error.text);
+}
+
+static void client_gone(void)
+{
+	master_service_client_connection_destroyed(master_service);
+}
+
+static void master_gone(void)
+{
+	/* A reload starts a successor, which takes our state over. A shutdown does not: there the master tells everybody. */
+	master_wants_us_gone = TRUE;
+	if (!master_service_is_master_stopped(master_service))
+		mauth_service_leave(&broker_service);
+	else
+		master_service_stop(master_service);
+}
+
+static void left(void)
+{
+	io_loop_stop(current_ioloop);
+}
+
+static void usage(void)
+{
+	i_fatal("usage: modernauth [-f /path/of/modernauth.conf]");
+}
+
+/* restrict_access_by_env() takes the user from the master; without one the broker would stay root. */
+static void drop_privileges(void)
+{
+	restrict_access_by_env(RESTRICT_ACCESS_FLAG_ALLOW_ROOT, NULL);
+	if (geteuid() == 0)
+		i_fatal("service modernauth: user is not set: the broker does not run as root");
+	/* No core file, no ptrace and no /proc/self/environ of a process that holds tokens. */
+	restrict_access_set_dumpable(FALSE);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		i_fatal("prctl(PR_SET_NO_NEW_PRIVS) failed: %m");
+}
+
+int main(int argc, char *argv[])
+{
+	const enum master_service_flags flags = MASTER_SERVICE_FLAG_NO_IDLE_DIE | MASTER_SERVICE_FLAG_DISABLE_SSL_SET |
+						MASTER_SERVICE_FLAG_UPDATE_PROCTITLE;
+	struct mauth_service_settings settings = {
+		.config_path = DEFAULT_CONFIG, .client_gone = client_gone, .left = left,
+	};
+	struct mauth_error error;
+	const char *read_error;
+	int c;
+
+	master_service = master_service_init("modernauth", flags, &argc, &argv, "f:");
+	while ((c = master_getopt(master_service)) > 0) {
+		if (c != 'f')
+			usage();
+		settings.config_path = optarg;
+	}
+	if (argc != optind)
+		usage();
+	if (mauth_compat_read_settings(master_service, &read_error) < 0)
+		i_fatal("Error reading Dovecot's configuration: %s", read_error);
+	master_service_init_log(master_service);
+	settings.handover_path = mauth_compat_base_dir_path(master_service, HANDOVER_LISTENER);
+	mauth_json_init();
+	broker_log = mauth_event_log_new(NULL);
+	if (mauth_service_init(&broker_service, &settings, mauth_ioloop(), broker_log, &error) != MAUTH_OK)
+		i_fatal("%s", error.text);
+	drop_privileges();
+	master_service_set_die_with_master(master_service, TRUE);
+	master_service_set_die_callback(master_service, master_gone);
+	master_service_init_finish(master_service);
+	mauth_service_start(&broker_service);
+
+	master_service_run(master_service, client_connected);
+	/* The loop also stops when the last client has gone; the handing over may not have ended by then, nor begun. */
+	if (master_wants_us_gone && !master_service_is_killed(master_service) &&
+	    !master_service_is_master_stopped(master_service))
+		mauth_service_leave(&broker_service);
+	while (!mauth_service_has_left(&broker_service))
+		io_loop_run(current_ioloop);
+	mauth_service_deinit(&broker_service);
+	mauth_event_log_free(&broker_log);
+	master_service_deinit(&master_service);
+	return 0;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/service.h"
+
+#include "broker/handover.h"
+#include "broker/session.h"
+#include "core/mem.h"
+#include "net/http-curl.h"
+#include "store/audit-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_POLL_MSECS 20u
+#define WAITING_LOG_MSECS 10000
+
+static const char *const role_names[MAUTH_ROLE_COUNT] = {
+	[MAUTH_ROLE_AUTH] = "auth",
+	[MAUTH_ROLE_LOGIN] = "login",
+	[MAUTH_ROLE_ADMIN] = "admin",
+	[MAUTH_ROLE_HANDOVER] = "handover",
+};
+
+const char *mauth_role_name(enum mauth_role role)
+{
+	return role_names[role];
+}
+
+bool mauth_role_parse(const char *listener, enum mauth_role *role_r)
+{
+	const char *suffix = strrchr(listener, '-');
+
+	for (size_t i = 0; suffix != NULL && i < MAUTH_ROLE_COUNT; i++) {
+		if (strcmp(suffix + 1, role_names[i]) == 0) {
+			*role_r = (enum mauth_role)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void log_warning(void *context, const char *text)
+{
+	mauth_log(context, MAUTH_WARNING, "%s", text);
+}
+
+static enum mauth_status uid_of(const char *user, const char *setting, uid_t *uid_r, struct mauth_error *error_r)
+{
+	const struct passwd *pw = getpwnam(user);
+
+	if (pw == NULL)
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s = \"%s\": there is no such system user", setting, user);
+	*uid_r = pw->pw_uid;
+	return MAUTH_OK;
+}
+
+static enum mauth_status resolve_users(struct mauth_service_state *service, struct mauth_error *error_r)
+{
+	const struct mauth_config *config = service->config;
+	enum mauth_status status;
+
+	status = uid_of(config->auth_user, "auth_user", &service->role_uids[MAUTH_ROLE_AUTH], error_r);
+	if (status != MAUTH_OK)
+		return status;
+	return uid_of(config->login_user, "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], error_r);
+}
+
+/* The lock says who may ask Entra and write records: one broker, however many the master has running. */
+static enum mauth_status open_lock(struct mauth_service_state *service, const char *state_dir,
+				   struct mauth_error *error_r)
+{
+	char *path = mauth_printf("%s/broker.lock", state_dir);
+	enum mauth_status status = MAUTH_OK;
+
+	service->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (service->lock_fd < 0) {
+		service->lock_fd = -1;
+		status = mauth_fail(error_r, MAUTH_CONFIG, errno, "cannot open %s: %s; create state_dir with: install -d -m 0700 "
+				    "-o modernauth -g modernauth %s", path, strerror(errno), state_dir);
+	}
+	free(path);
+	return status;
+}
+
+enum mauth_status mauth_service_init(struct mauth_service_state *service, const struct mauth_service_settings *settings,
+				     const struct mauth_loop *loop, const struct mauth_log *log,
+				     struct mauth_error *error_r)
+{
+	static const char default_state_dir[] = "/var/lib/dovecot/modernauth";
+	enum mauth_status status;
+
+	memset(service, 0, sizeof(*service));
+	service->loop = loop;
+	service->log = log;
+	service->settings = *settings;
+	service->lock_fd = -1;
+	service->config_error_logged = INT64_MIN / 2;
+	status = mauth_config_load(settings->config_path, mauth_config_read_file, NULL, log_warning,
+				   (void *)(uintptr_t)log, &service->config, &service->config_error);
+	if (status == MAUTH_OK)
+		status = resolve_users(service, &service->config_error);
+	if (status != MAUTH_OK) {
+		mauth_log(log, MAUTH_ERROR, "configuration: %s", service->config_error.text);
+		mauth_config_unref(&service->config);
+	}
+	return open_lock(service, service->config == NULL ? default_state_dir : service->config->state_dir, error_r);
+}
+
+void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key)
+{
+	struct mauth_http_curl_settings http = {
+		.user_agent = "dovecot-modernauth/" MAUTH_VERSION, .max_connections = service->config->max_connections,
+	};
+	struct mauth_host host = { .loop = service->loop, .log = service->log };
+
+	service->http = mauth_http_curl_new(&http, service->loop, service->log);
+	service->audit = mauth_audit_file_new(service->config->audit_path, service->loop, service->log);
+	host.http = mauth_http_curl_http(service->http);
+	host.audit = mauth_audit_file_sink(service->audit);
+	service->broker = mauth_broker_new(&host, service->config, key);
+	if (service->phase == MAUTH_PHASE_WAITING)
+		mauth_broker_pause(service->broker, true);
+	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
+		mauth_session_update(session);
+}
+
+void mauth_service_adopt_config(struct mauth_service_state *service, struct mauth_config *config)
+{
+	struct mauth_error error;
+
+	service->config = config;
+	if (resolve_users(service, &error) != MAUTH_OK)
+		mauth_log(service->log, MAUTH_ERROR, "configuration: %s", error.text);
+}
+
+static void begin_to_serve(struct mauth_service_state *service)
+{
+	service->phase = MAUTH_PHASE_SERVING;
+	mauth_timer_remove(service->loop, &service->lock_timer);
+	mauth_handover_forget(service);
+	if (service->broker == NULL && service->config != NULL)
+		mauth_service_make_broker(service, NULL);
+	if (service->broker != NULL)
+		mauth_broker_pause(service->broker, false);
+	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
+		mauth_session_update(session);
+}
+
+static void try_lock(void *context)
+{
+	struct mauth_service_state *service = context;
+	int64_t now = mauth_mono_msecs(service->loop);
+
+	service->lock_timer = NULL;
+	if (flock(service->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+		begin_to_serve(service);
+		return;
+	}
+	if (now >= service->waiting_since + WAITING_LOG_MSECS) {
+		mauth_log(service->log, MAUTH_ERROR, "another broker still holds the lock in state_dir: if a process "
+			  "\"modernauth\" hangs, kill it; logins without a cached token wait until then");
+		service->waiting_since = now;
+	}
+	service->lock_timer = mauth_timer_add(service->loop, LOCK_POLL_MSECS, try_lock, service);
+}
+
+void mauth_service_start(struct mauth_service_state *service)
+{
+	service->role_uids[MAUTH_ROLE_ADMIN] = geteuid();
+	service->role_uids[MAUTH_ROLE_HANDOVER] = geteuid();
+	service->waiting_since = mauth_mono_msecs(service->loop);
+	try_lock(service);
+}
+
+void mauth_service_predecessor_done(struct mauth_service_state *service)
+{
+	/* It lets go of the lock when it has read our confirmation. */
+	mauth_timer_remove(service->loop, &service->lock_timer);
+	service->lock_timer = mauth_timer_add(service->loop, 1, try_lock, service);
+}
+
+static void left_cold(void *context)
+{
+	struct mauth_service_state *service = context;
+
+	service->lock_timer = NULL;
+	service->settings.left();
+}
+
+void mauth_service_leave(struct mauth_service_state *service)
+{
+	bool had_lock = service->phase == MAUTH_PHASE_SERVING;
+
+	if (service->phase == MAUTH_PHASE_LEAVING)
+		return;
+	service->phase = MAUTH_PHASE_LEAVING;
+	mauth_timer_remove(service->loop, &service->lock_timer);
+	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
+		mauth_session_bye(session);
+	if (had_lock)
+		mauth_handover_send(service);
+	else
+		/* Reloaded twice in a row: our predecessor finds our successor by itself. */
+		service->lock_timer = mauth_timer_add(service->loop, 0, left_cold, service);
+}
+
+bool mauth_service_has_left(const struct mauth_service_state *service)
+{
+	return service->phase != MAUTH_PHASE_LEAVING || (service->out == NULL && service->lock_timer == NULL);
+}
+
+void mauth_service_deinit(struct mauth_service_state *service)
+{
+	mauth_handover_abort(service);
+	mauth_handover_forget(service);
+	mauth_timer_remove(service->loop, &service->lock_timer);
+	while (service->sessions != NULL)
+		mauth_session_end(service->sessions);
+	mauth_broker_free(&service->broker);
+	if (service->http != NULL)
+		mauth_http_curl_free(&service->http);
+	if (service->audit != NULL)
+		mauth_audit_file_free(&service->audit);
+	mauth_config_unref(&service->config);
+	if (service->lock_fd != -1)
+		(void)close(service->lock_fd);
+	service->lock_fd = -1;
+}

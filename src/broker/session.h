@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_SESSION_H
+#define MAUTH_SESSION_H
+/* One connection of a client: hello, lines in, lines out, limits. */
+
+#include "broker/service.h"
+
+struct open_login;
+
+#define MAUTH_OPEN_BUCKETS 256u
+
+struct mauth_session {
+	struct mauth_session *next, **link;
+	struct mauth_service_state *service;
+	enum mauth_role role;
+	int fd;
+	struct mauth_watch *watch;
+	struct mauth_timer *flush, *hello_timer;
+	struct mauth_wire_reader reader;
+	struct mauth_buf out;
+	char name[64];
+	unsigned int malformed, open_count;
+	struct open_login **open;            /* MAUTH_OPEN_BUCKETS, auth sessions only */
+	bool version_seen, hello_seen, other_config, bye, ended;
+};
+
+/* Takes fd over. The peer's uid must be one that the role allows; otherwise the connection is closed and *error_r says so. */
+enum mauth_status mauth_session_new(struct mauth_service_state *service, enum mauth_role role, int fd,
+				    struct mauth_error *error_r);
+/* Open logins are cancelled. Tells settings.client_gone. */
+void mauth_session_end(struct mauth_session *session);
+/* Sends what was appended to session->out, at the end of this turn of the loop. */
+void mauth_session_flush(struct mauth_session *session);
+/* BYE: forgets the open requests, which the client will send to our successor. */
+void mauth_session_bye(struct mauth_session *session);
+/* Whether requests may be read depends on the service's phase: looks again. */
+void mauth_session_update(struct mauth_session *session);
+
+/* verbs.c: one request of a session that has said hello. false: malformed. The session may be gone afterwards only if
+ * session->ended was set. */
+bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *line);
+void mauth_verbs_cancel_all(struct mauth_session *session, bool abandon);
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/session.h"
+
+#include "broker/handover.h"
+#include "core/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OPEN_MAX 20000u
+/* A broken configuration refuses every login; the log says so no more often than this. */
+#define CONFIG_ERROR_LOG_MSECS 10000
+
+struct open_login {
+	struct open_login *next, **link;
+	struct mauth_session *session;
+	uint32_t id;
+	struct mauth_login *login;
+};
+
+static struct open_login **bucket(struct mauth_session *session, uint32_t id)
+{
+	if (session->open == NULL)
+		session->open = mauth_new_array(MAUTH_OPEN_BUCKETS, sizeof(*session->open));
+	return &session->open[id % MAUTH_OPEN_BUCKETS];
+}
+
+static struct open_login *open_find(struct mauth_session *session, uint32_t id)
+{
+	struct open_login *open = *bucket(session, id);
+
+	while (open != NULL && open->id != id)
+		open = open->next;
+	return open;
+}
+
+static void open_free(struct open_login *open)
+{
+	*open->link = open->next;
+	if (open->next != NULL)
+		open->next->link = open->link;
+	open->session->open_count--;
+	free(open);
+}
+
+void mauth_verbs_cancel_all(struct mauth_session *session, bool abandon)
+{
+	if (session->open == NULL)
+		return;
+	for (size_t i = 0; i < MAUTH_OPEN_BUCKETS; i++) {
+		while (session->open[i] != NULL) {
+			struct open_login *open = session->open[i];
+
+			if (abandon)
+				mauth_login_abandon(&open->login);
+			else
+				mauth_login_cancel(&open->login);
+			open_free(open);
+		}
+	}
+}
+
+static void reply_fail(struct mauth_session *session, uint32_t id, enum mauth_status status, const char *reason)
+{
+	mauth_wire_begin(&session->out, "FAIL");
+	mauth_wire_id(&session->out, id);
+	mauth_wire_str(&session->out, "code", mauth_status_name(status));
+	mauth_wire_str(&session->out, "reason", reason);
+	mauth_wire_end(&session->out);
+}
+
+/* What the user reads. Details are for the log: whether a password was right, and why a policy said no, is nobody's business
+ * who only guesses. */
+static const char *reason_for_user(const struct mauth_config *config, enum mauth_status status)
+{
+	if (!config->explain_to_client)
+		return NULL;
+	switch (status) {
+	case MAUTH_LOCKED:
+		return "Too many failed logins. Wait a quarter of an hour, or ask your administrator.";
+	case MAUTH_DISABLED:
+		return "This account is disabled. Ask your administrator.";
+	case MAUTH_EXPIRED:
+		return "The password has expired. Change it on the web, then log in again.";
+	case MAUTH_INTERACTION:
+		return "This account cannot log in with a password alone. Ask your administrator.";
+	case MAUTH_OK:
+	case MAUTH_BAD_CREDENTIALS:
+	case MAUTH_USER_UNKNOWN:
+	case MAUTH_POLICY:
+	case MAUTH_NOT_OURS:
+	case MAUTH_CONFIG:
+	case MAUTH_TEMPORARY:
+	case MAUTH_TIMEOUT:
+	case MAUTH_PROTOCOL:
+	case MAUTH_AUDIT:
+	case MAUTH_CANCELLED:
+	case MAUTH_STATUS_COUNT:
+		return NULL;
+	}
+	return NULL;
+}
+
+/* With replies = "uniform" a client learns no more than "wrong" or "later". */
+static enum mauth_status code_for_client(const struct mauth_config *config, enum mauth_status status)
+{
+	if (!config->explain_to_client && (status == MAUTH_LOCKED || status == MAUTH_DISABLED || status == MAUTH_EXPIRED ||
+					   status == MAUTH_INTERACTION || status == MAUTH_USER_UNKNOWN))
+		return MAUTH_BAD_CREDENTIALS;
+	return status;
+}
+
+static void login_done(const struct mauth_grant *grant, const struct mauth_error *error, void *context)
+{
+	struct open_login *open = context;
+	struct mauth_session *session = open->session;
+	const struct mauth_config *config = session->service->config;
+	uint32_t id = open->id;
+
+	open_free(open);
+	if (error != NULL) {
+		reply_fail(session, id, code_for_client(config, error->status), reason_for_user(config, error->status));
+	} else {
+		mauth_wire_begin(&session->out, "OK");
+		mauth_wire_id(&session->out, id);
+		mauth_wire_str(&session->out, "host", grant->endpoint->host);
+		mauth_wire_num(&session->out, "port", grant->endpoint->port);
+		mauth_wire_str(&session->out, "tls",
+			       grant->endpoint->tls == MAUTH_TLS_STARTTLS ? "starttls" : "implicit");
+		mauth_wire_str(&session->out, "mailbox", grant->mailbox);
+		mauth_wire_data(&session->out, "token", mauth_secret_expose(grant->token),
+				mauth_secret_size(grant->token));
+		mauth_wire_str(&session->out, "token_id", grant->token_id);
+		mauth_wire_str(&session->out, "cached", grant->cached ? "yes" : "no");
+		mauth_wire_end(&session->out);
+	}
+	mauth_session_flush(session);
+}
+
+static bool is_yes(const struct mauth_wire_line *line, const char *key)
+{
+	const char *value = mauth_wire_get(line, key);
+
+	return value != NULL && strcmp(value, "yes") == 0;
+}
+
+static void begin_login(struct mauth_session *session, const struct mauth_wire_line *line,
+			struct mauth_attempt *attempt)
+{
+	const struct mauth_wire_field *pass = mauth_wire_find(line, "pass");
+	struct mauth_secret *password = mauth_secret_new(pass->value, pass->size);
+	struct open_login *open = mauth_new(sizeof(*open)), **to = bucket(session, line->id);
+	const char *verified = mauth_wire_get(line, "verified");
+
+	attempt->password = password;
+	attempt->mechanism = mauth_wire_get(line, "mech");
+	attempt->client_ip = mauth_wire_get(line, "rip");
+	attempt->local_ip = mauth_wire_get(line, "lip");
+	attempt->client_port = mauth_wire_get_num(line, "rport", 65535, 0);
+	attempt->local_port = mauth_wire_get_num(line, "lport", 65535, 0);
+	attempt->tls = is_yes(line, "tls");
+	attempt->session = mauth_wire_get(line, "session");
+	attempt->client_id = mauth_wire_get(line, "client_id");
+	attempt->verified_by_dovecot = verified != NULL && strcmp(verified, "dovecot") == 0;
+	attempt->timeout_msecs = mauth_wire_get_num(line, "timeout", 600000, 0);
+	open->session = session;
+	open->id = line->id;
+	open->next = *to;
+	open->link = to;
+	if (open->next != NULL)
+		open->next->link = &open->next;
+	*to = open;
+	session->open_count++;
+	open->login = mauth_login_start(session->service->broker, attempt, login_done, open);
+	mauth_secret_free(&password);
+}
+
+/* A service without a configuration answers, but only with "not now". */
+static bool refuse_without_config(struct mauth_session *session, uint32_t id)
+{
+	struct mauth_service_state *service = session->service;
+	int64_t now = mauth_mono_msecs(service->loop);
+
+	if (service->broker != NULL && !session->other_config)
+		return false;
+	if (service->broker == NULL && now >= service->config_error_logged + CONFIG_ERROR_LOG_MSECS) {
+		mauth_log(service->log, MAUTH_ERROR, "logins get temporary failures, there is no usable configuration: %s",
+			  service->config_error.text);
+		service->config_error_logged = now;
+	}
+	reply_fail(session, id, MAUTH_CONFIG, NULL);
+	return true;
+}
+
+static bool verb_login(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	struct mauth_attempt attempt = { .user = mauth_wire_get(line, "user") };
+	const char *service = mauth_wire_get(line, "service");
+
+	if (attempt.user == NULL || service == NULL || mauth_wire_find(line, "pass") == NULL ||
+	    !mauth_service_parse(service, &attempt.service))
+		return false;
+	if (refuse_without_config(session, line->id))
+		return true;
+	if (session->open_count >= OPEN_MAX) {
+		reply_fail(session, line->id, MAUTH_TEMPORARY, NULL);
+		return true;
+	}
+	if (open_find(session, line->id) != NULL)
+		return false;
+	begin_login(session, line, &attempt);
+	return true;
+}
+
+static bool verb_lookup(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	const char *user = mauth_wire_get(line, "user");
+
+	if (user == NULL)
+		return false;
+	if (refuse_without_config(session, line->id))
+		return true;
+	if (!mauth_broker_serves(session->service->broker, user)) {
+		reply_fail(session, line->id, MAUTH_NOT_OURS, NULL);
+		return true;
+	}
+	mauth_wire_begin(&session->out, "OK");
+	mauth_wire_id(&session->out, line->id);
+	mauth_wire_end(&session->out);
+	return true;
+}
+
+static bool verb_cancel(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	struct open_login *open = open_find(session, line->id);
+
+	if (open != NULL) {
+		mauth_login_cancel(&open->login);
+		open_free(open);
+	}
+	return true;
+}
+
+static bool verb_upstream(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	struct mauth_upstream_report report = {
+		.user = mauth_wire_get(line, "user"), .mailbox = mauth_wire_get(line, "mailbox"),
+		.reply = mauth_wire_get(line, "reply"), .token_id = mauth_wire_get(line, "token_id"),
+		.session = mauth_wire_get(line, "session"), .client_ip = mauth_wire_get(line, "rip"),
+		.local_ip = mauth_wire_get(line, "lip"),
+		.client_port = mauth_wire_get_num(line, "rport", 65535, 0),
+		.local_port = mauth_wire_get_num(line, "lport", 65535, 0),
+		.host = mauth_wire_get(line, "host"), .host_ip = mauth_wire_get(line, "host_ip"),
+		.port = mauth_wire_get_num(line, "port", 65535, 0),
+		.tls_protocol = mauth_wire_get(line, "tls_protocol"), .tls_cipher = mauth_wire_get(line, "tls_cipher"),
+	};
+	const char *service = mauth_wire_get(line, "service"), *result = mauth_wire_get(line, "result");
+	struct mauth_error error;
+	enum mauth_status status;
+
+	if (report.user == NULL || service == NULL || result == NULL ||
+	    !mauth_service_parse(service, &report.service) || !mauth_upstream_result_parse(result, &report.result))
+		return false;
+	if (session->service->broker == NULL) {
+		reply_fail(session, line->id, MAUTH_CONFIG, NULL);
+		return true;
+	}
+	status = mauth_broker_upstream(session->service->broker, &report, &error);
+	if (status != MAUTH_OK) {
+		reply_fail(session, line->id, status, NULL);
+		return true;
+	}
+	mauth_wire_begin(&session->out, "DONE");
+	mauth_wire_id(&session->out, line->id);
+	mauth_wire_end(&session->out);
+	return true;
+}
+
+static bool verb_status(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	struct mauth_broker *broker = session->service->broker;
+	struct mauth_broker_stats stats;
+	struct mauth_flight_stats flights;
+	struct mauth_cache_stats cache;
+
+	if (refuse_without_config(session, line->id))
+		return true;
+	mauth_broker_stats(broker, &stats);
+	mauth_flights_stats(mauth_broker_flights(broker), &flights);
+	mauth_cache_stats(mauth_broker_cache(broker), &cache);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "logins", stats.logins }, { "open", stats.open }, { "granted_cached", stats.granted_cached },
+		{ "granted_fetched", stats.granted_fetched }, { "granted_joined", stats.granted_joined },
+		{ "refused", stats.refused }, { "refused_from_memory", stats.from_memory }, { "failed", stats.failed },
+		{ "not_ours", stats.not_ours }, { "upstream_accepted", stats.upstream_accepted },
+		{ "upstream_refused", stats.upstream_refused }, { "upstream_failed", stats.upstream_failed },
+		{ "token_requests", flights.requests }, { "token_requests_retried", flights.retried },
+		{ "token_requests_failed", flights.failed }, { "token_requests_open", flights.flying },
+		{ "cached_identities", cache.entries }, { "cache_octets", cache.octets },
+		{ "cache_evicted", cache.evicted },
+		{ "shielded_users", mauth_shield_count(mauth_broker_shield(broker)) },
+	};
+
+	mauth_wire_begin(&session->out, "OK");
+	mauth_wire_id(&session->out, line->id);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		mauth_wire_num(&session->out, rows[i].name, (int64_t)rows[i].value);
+	mauth_wire_end(&session->out);
+	return true;
+}
+
+bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *line)
+{
+	static const struct {
+		enum mauth_role role;
+		const char *verb;
+		bool (*handle)(struct mauth_session *session, const struct mauth_wire_line *line);
+	} verbs[] = {
+		{ MAUTH_ROLE_AUTH, "LOGIN", verb_login },
+		{ MAUTH_ROLE_AUTH, "LOOKUP", verb_lookup },
+		{ MAUTH_ROLE_AUTH, "CANCEL", verb_cancel },
+		{ MAUTH_ROLE_LOGIN, "UPSTREAM", verb_upstream },
+		{ MAUTH_ROLE_ADMIN, "STATUS", verb_status },
+		{ MAUTH_ROLE_HANDOVER, "TAKE", mauth_handover_verb },
+	};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (verbs[i].role == session->role && strcmp(verbs[i].verb, line->verb) == 0)
+			return verbs[i].handle(session, line);
+	}
+	return false;
+}
