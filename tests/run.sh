@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every test, on a machine that has nothing yet (Debian 12, root).
+#
+#   tests/run.sh                 everything
+#   tests/run.sh unit style      only these: unit style sanitize valgrind analyze integration hardened
+set -u
+top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/tests/lib.sh"
+need_root
+export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+work=$(mktemp -d /tmp/modernauth-test.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+failures=()
+
+test_packages=(libcmocka-dev libnghttp2-dev nghttp2-server valgrind clang clang-tidy libclang-rt-14-dev python3-pytest
+	python3-pytest-timeout fetchmail isync mutt msmtp swaks procps)
+
+# count PASSED FAILED NAME
+count() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	[ "$2" = 0 ] || failures+=("$3")
+	printf '%s: %d passed, %d failed\n' "$3" "$1" "$2"
+}
+
+# A step that only passes or fails.
+check() {
+	local name=$1 log=$work/check.log
+	shift
+	if "$@" >"$log" 2>&1; then
+		count 1 0 "$name"
+	else
+		tail -40 "$log"
+		count 0 1 "$name"
+	fi
+}
+
+# meson_tests NAME DIR [options]: counts the cmocka cases, and each program that counts none as one.
+meson_tests() {
+	local name=$1 dir=$2 ok bad
+	shift 2
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$work/meson.out" 2>&1
+	local rc=$?
+	read -r ok bad < <(/usr/bin/python3 "$top/tests/tools/count_cases.py" "$dir/meson-logs")
+	if [ $rc != 0 ]; then
+		cat "$work/meson.out"
+		[ "$bad" != 0 ] || bad=1
+	fi
+	count "$ok" "$bad" "$name"
+}
+
+pytest_run() {
+	local name=$1 log=$work/pytest.log ok bad
+	shift
+	(cd "$top/tests/integration" && /usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short "$@") 2>&1 | tee "$log" | tail -60
+	ok=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+')
+	bad=$(grep -oE '[0-9]+ (failed|error)' "$log" | grep -oE '^[0-9]+' | paste -sd+ | bc)
+	# No summary means that pytest itself broke.
+	[ -n "$ok$bad" ] || bad=1
+	count "${ok:-0}" "${bad:-0}" "$name"
+}
+
+step_unit() {
+	build "$work/build" && meson_tests unit "$work/build"
+}
+
+step_style() {
+	local script
+	for script in "$top"/tests/style/*.py; do
+		check "style/$(basename "$script" .py)" /usr/bin/python3 "$script" "$top"
+	done
+}
+
+step_sanitize() {
+	build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false || { count 0 1 sanitize; return; }
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 \
+		meson_tests "unit under ASan and UBSan" "$work/asan" --timeout-multiplier 4
+}
+
+step_valgrind() {
+	meson_tests "unit under valgrind" "$work/build" --suite unit --timeout-multiplier 20 \
+		--wrap "valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --error-exitcode=99"
+}
+
+step_analyze() {
+	check "clang-tidy" bash "$top/tests/tools/tidy.sh" "$work/build"
+	check "gcc -fanalyzer" /usr/bin/python3 "$top/tests/tools/analyze.py" "$work/build"
+}
+
+step_integration() {
+	check install meson install -C "$work/build" --no-rebuild
+	MODERNAUTH_BUILD=$work/build pytest_run integration .
+}
+
+step_hardened() {
+	MODERNAUTH_BUILD=$work/build MODERNAUTH_SANITIZE=valgrind pytest_run "integration under valgrind" -m sanitize .
+	[ -d "$work/asan" ] &&
+		MODERNAUTH_BUILD=$work/asan MODERNAUTH_SANITIZE=asan pytest_run "integration under ASan and UBSan" -m sanitize .
+}
+
+install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}" bc || exit 1
+ensure_user
+say "building"
+build "$work/build" || { echo "0 passed, 1 failed"; exit 1; }
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(unit style sanitize valgrind analyze integration hardened)
+for step in "${steps[@]}"; do
+	say "$step"
+	"step_$step" || count 0 1 "$step"
+done
+
+say "result"
+[ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]

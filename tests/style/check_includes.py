@@ -1,0 +1,131 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Who may include what, who may expose a secret, and a few things a file must have or must not."""
+import pathlib
+import re
+import sys
+
+# Directory -> prefixes of the project's headers that it may include, and whether Dovecot's are allowed.
+DIRECTIONS = {
+    "include/modernauth": (["modernauth/"], False),
+    "src/core": (["modernauth/", "core/"], False),
+    "src/client": (["modernauth/", "core/mem.h", "client/"], False),
+    "src/net": (["modernauth/", "core/mem.h", "net/"], False),
+    "src/store": (["modernauth/", "core/mem.h", "store/"], False),
+    "src/compat": (["modernauth/", "core/mem.h", "compat/"], True),
+    "src/passdb": (["modernauth/", "client/", "compat/", "passdb/"], True),
+    "src/login": (["modernauth/", "client/", "compat/", "login/"], True),
+    "src/broker": (["modernauth/", "core/", "client/", "compat/", "net/", "store/", "broker/"], True),
+}
+
+# System headers and libraries that have one place.
+ONLY_IN = {
+    "confuse.h": ["src/core/config-parse.c"],
+    "curl/": ["src/net/"],
+    "jansson.h": ["src/core/json.", "src/core/jwt.", "src/core/entra"],
+    "sys/socket.h": ["src/net/", "src/client/", "src/broker/", "src/compat/"],
+    "netdb.h": ["src/net/"],
+}
+
+# Who may call mauth_secret_expose(), and for what.
+EXPOSES = {
+    "src/core/secret.c": "defines it",
+    "src/core/assertion.c": "PEM and JWT go to OpenSSL",
+    "src/core/cache.c": "tokens travel to the successor",
+    "src/core/config-load.c": "the file's text goes to the parser",
+    "src/core/config-tenant.c": "a secret loses its newline",
+    "src/core/entra.c": "the form is made of secrets",
+    "src/core/flight.c": "the token gets an id, the form goes out",
+    "src/core/verifier.c": "the HMAC of a password",
+    "src/net/http-curl-setup.c": "the form goes to curl",
+    "src/client/client.c": "the password goes to the broker",
+    "src/broker/verbs.c": "the token goes to auth",
+    "src/broker/handover-out.c": "tokens and files go to the successor",
+    "src/passdb/passdb-modernauth.c": "the token goes to the login process",
+}
+
+# Core is told the time and owns no process; (?<![\w>.]) keeps members and longer names out.
+CORE_NEVER = ["time", "clock_gettime", "gettimeofday", "sleep", "usleep", "nanosleep", "getenv", "setenv", "exit",
+              "printf", "system", "popen", "fork", "socket", "connect", "strtok", "strcpy", "strcat", "sprintf", "rand",
+              "random"]
+
+LINES_MAX = {"src": 600, "include": 600, "tests": 900}
+SOURCES = [".c", ".h", ".def"]
+SCRIPTS = [".py", ".sh"]
+
+
+def without_comments_and_strings(text):
+    pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"'
+    return re.sub(pattern, lambda m: '""' if m.group(0)[0] == '"' else " " + "\n" * m.group(0).count("\n"), text,
+                  flags=re.S)
+
+
+def check_directions(path, text):
+    where = path.rsplit("/", 1)[0]
+    if where not in DIRECTIONS:
+        yield f"{path}: {where} has no rule in tests/style/check_includes.py"
+        return
+    allowed, dovecot = DIRECTIONS[where]
+    for number, kind, name in ((n, m.group(1), m.group(2)) for n, line in enumerate(text.splitlines(), 1)
+                               if (m := re.match(r'\s*#\s*include\s+(["<])([^">]+)[">]', line))):
+        ours = "/" in name and kind == '"'
+        if ours and not any(name.startswith(prefix) for prefix in allowed):
+            yield f"{path}:{number}: {where} may not include {name}"
+        if kind == '"' and not ours and not dovecot:
+            yield f"{path}:{number}: {where} may not include Dovecot's {name} (ours are named with their directory)"
+        for header, places in ONLY_IN.items():
+            if name.startswith(header) and not any(path.startswith(place) for place in places):
+                yield f"{path}:{number}: {name} belongs to {', '.join(places)}"
+
+
+def check_secrets(path, code):
+    calls = re.search(r"\bmauth_secret_expose\s*\(", code) is not None
+    if calls and path not in EXPOSES and not path.startswith(("tests/", "include/")):
+        yield f"{path}: exposes a secret and is not in the list of tests/style/check_includes.py"
+
+
+def check_core(path, code):
+    for number, line in enumerate(code.splitlines(), 1):
+        for name in CORE_NEVER:
+            if re.search(rf"(?<![\w>.])(?<!->){name}\s*\(", line):
+                yield f"{path}:{number}: core must not call {name}()"
+
+
+def check_file(top, path):
+    name = str(path.relative_to(top))
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    head = lines[1] if lines and lines[0].startswith("#!") else lines[0] if lines else ""
+    if "SPDX-License-Identifier: MIT" not in head:
+        yield f"{name}: the first line (after #!) must be SPDX-License-Identifier: MIT"
+    if len(lines) > LINES_MAX[name.split("/")[0]]:
+        yield f"{name}: {len(lines)} lines; a file beyond {LINES_MAX[name.split('/')[0]]} is two modules"
+    if path.suffix not in SOURCES:
+        return
+    code = without_comments_and_strings(text)
+    yield from check_secrets(name, code)
+    if name.startswith(("src/", "include/")):
+        yield from check_directions(name, text)
+    if name.startswith("src/core/"):
+        yield from check_core(name, code)
+    if re.search(r"/(?:work|tmp/build)/", text):
+        yield f"{name}: names a path of somebody's machine"
+
+
+def main(top):
+    wrong, count = [], 0
+    for directory in LINES_MAX:
+        for path in sorted((top / directory).rglob("*")):
+            if path.suffix in SOURCES + SCRIPTS and "corpus" not in path.parts and "__pycache__" not in path.parts:
+                wrong += check_file(top, path)
+                count += 1
+    for name in EXPOSES:
+        path = top / name
+        if path.exists() and "mauth_secret_expose(" not in path.read_text() and name != "src/core/secret.c":
+            wrong.append(f"{name}: is allowed to expose secrets and does not; take it off the list")
+    print("\n".join(wrong) or f"{count} files")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]).resolve()))

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# clang-tidy over src/, with the flags of the build. Exclusions and their reasons: .clang-tidy.
+set -u
+top=$(cd "$(dirname "$0")/../.." && pwd)
+build=$1
+command -v clang-tidy >/dev/null || { echo "no clang-tidy"; exit 1; }
+db=$(mktemp -d)
+trap 'rm -rf "$db"' EXIT
+# gcc's own warnings are unknown to clang, and need not be.
+sed -E 's/-W(duplicated-cond|logical-op|format-signedness|implicit-fallthrough=5)//g; s/-fstack-clash-protection//g' \
+	"$build/compile_commands.json" >"$db/compile_commands.json"
+find "$top/src" -name '*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$db" 2>&1 | grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header' | grep . && exit 1
+exit 0

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "fake_sinks.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void add(char **to, const char *text, size_t size)
+{
+	size_t old = *to == NULL ? 0 : strlen(*to);
+
+	*to = realloc(*to, old + size + 1);
+	memcpy(*to + old, text, size);
+	(*to)[old + size] = '\0';
+}
+
+static void line(void *context, enum mauth_level level, const char *text)
+{
+	struct fake_sinks *sinks = context;
+	static const char *const names[] = { "debug ", "info ", "warning ", "error " };
+
+	add(&sinks->lines, names[level], strlen(names[level]));
+	add(&sinks->lines, text, strlen(text));
+	add(&sinks->lines, "\n", 1);
+}
+
+static void event(void *context, const char *name, int64_t started, const struct mauth_field *fields, size_t count)
+{
+	struct fake_sinks *sinks = context;
+	char field[512];
+
+	(void)started;
+	add(&sinks->events, name, strlen(name));
+	for (size_t i = 0; i < count; i++) {
+		if (fields[i].str != NULL)
+			snprintf(field, sizeof(field), " %s=%s", fields[i].name, fields[i].str);
+		else
+			snprintf(field, sizeof(field), " %s=%" PRId64, fields[i].name, fields[i].num);
+		add(&sinks->events, field, strlen(field));
+	}
+	add(&sinks->events, "\n", 1);
+}
+
+static enum mauth_status append(void *context, const char *text, size_t size, struct mauth_error *error_r)
+{
+	struct fake_sinks *sinks = context;
+
+	if (sinks->audit_broken)
+		return mauth_fail(error_r, MAUTH_AUDIT, 28, "No space left on device");
+	add(&sinks->records, text, size);
+	sinks->records_count++;
+	return MAUTH_OK;
+}
+
+void fake_sinks_init(struct fake_sinks *sinks)
+{
+	memset(sinks, 0, sizeof(*sinks));
+	sinks->log = (struct mauth_log){ line, event, sinks, true };
+	sinks->audit = (struct mauth_audit_sink){ append, sinks };
+	add(&sinks->lines, "", 0);
+	add(&sinks->events, "", 0);
+	add(&sinks->records, "", 0);
+}
+
+void fake_sinks_free(struct fake_sinks *sinks)
+{
+	free(sinks->lines);
+	free(sinks->events);
+	free(sinks->records);
+	memset(sinks, 0, sizeof(*sinks));
+}
