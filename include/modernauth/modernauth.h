@@ -22,10 +22,10 @@
 /* Sizes that a peer could otherwise choose, in octets. */
 #define MAUTH_USER_MAX 320u             /* RFC 5321: 64 local + "@" + 255 domain */
 #define MAUTH_PASSWORD_MAX 1024u
-#define MAUTH_TOKEN_MAX (12u * 1024u)   /* Dovecot's auth reply line ends at 16 KiB */
-#define MAUTH_REPLY_MAX (64u * 1024u)   /* a reply of the token endpoint */
-#define MAUTH_LINE_MAX (16u * 1024u)    /* a line of the broker's wire protocol */
-#define MAUTH_CONFIG_MAX (1024u * 1024u)
+#define MAUTH_TOKEN_MAX 12288u          /* Dovecot's auth reply line ends at 16 KiB */
+#define MAUTH_REPLY_MAX 65536u          /* a reply of the token endpoint */
+#define MAUTH_LINE_MAX 16384u           /* a line of the broker's wire protocol */
+#define MAUTH_CONFIG_MAX 1048576u
 #define MAUTH_TEXT_MAX 512u             /* a text for a person: log, reply, audit */
 
 /* How something ended. A closed set: switch over it without default, so that the compiler names every

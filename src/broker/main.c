@@ -24,6 +24,7 @@
 
 #define DEFAULT_CONFIG "/etc/dovecot/modernauth.conf"
 #define HANDOVER_LISTENER "modernauth-handover"
+#define LOCK_FILE "modernauth.lock"
 
 static struct mauth_service_state broker_service;
 static struct mauth_log *broker_log;
@@ -104,6 +105,7 @@ int main(int argc, char *argv[])
 		i_fatal("Error reading Dovecot's configuration: %s", read_error);
 	master_service_init_log(master_service);
 	settings.handover_path = mauth_compat_base_dir_path(master_service, HANDOVER_LISTENER);
+	settings.lock_path = mauth_compat_base_dir_path(master_service, LOCK_FILE);
 	mauth_json_init();
 	broker_log = mauth_event_log_new(NULL);
 	if (mauth_service_init(&broker_service, &settings, mauth_ioloop(), broker_log, &error) != MAUTH_OK)

@@ -72,27 +72,21 @@ static enum mauth_status resolve_users(struct mauth_service_state *service, stru
 }
 
 /* The lock says who may ask Entra and write records: one broker, however many the master has running. */
-static enum mauth_status open_lock(struct mauth_service_state *service, const char *state_dir,
-				   struct mauth_error *error_r)
+static enum mauth_status open_lock(struct mauth_service_state *service, struct mauth_error *error_r)
 {
-	char *path = mauth_printf("%s/broker.lock", state_dir);
-	enum mauth_status status = MAUTH_OK;
+	const char *path = service->settings.lock_path;
 
 	service->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (service->lock_fd < 0) {
-		service->lock_fd = -1;
-		status = mauth_fail(error_r, MAUTH_CONFIG, errno, "cannot open %s: %s; create state_dir with: install -d -m 0700 "
-				    "-o modernauth -g modernauth %s", path, strerror(errno), state_dir);
-	}
-	free(path);
-	return status;
+	if (service->lock_fd >= 0)
+		return MAUTH_OK;
+	service->lock_fd = -1;
+	return mauth_fail(error_r, MAUTH_CONFIG, errno, "cannot open %s: %s", path, strerror(errno));
 }
 
 enum mauth_status mauth_service_init(struct mauth_service_state *service, const struct mauth_service_settings *settings,
 				     const struct mauth_loop *loop, const struct mauth_log *log,
 				     struct mauth_error *error_r)
 {
-	static const char default_state_dir[] = "/var/lib/dovecot/modernauth";
 	enum mauth_status status;
 
 	memset(service, 0, sizeof(*service));
@@ -109,7 +103,7 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 		mauth_log(log, MAUTH_ERROR, "configuration: %s", service->config_error.text);
 		mauth_config_unref(&service->config);
 	}
-	return open_lock(service, service->config == NULL ? default_state_dir : service->config->state_dir, error_r);
+	return open_lock(service, error_r);
 }
 
 void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key)
@@ -163,8 +157,8 @@ static void try_lock(void *context)
 		return;
 	}
 	if (now >= service->waiting_since + WAITING_LOG_MSECS) {
-		mauth_log(service->log, MAUTH_ERROR, "another broker still holds the lock in state_dir: if a process "
-			  "\"modernauth\" hangs, kill it; logins without a cached token wait until then");
+		mauth_log(service->log, MAUTH_ERROR, "another broker still holds %s: if a process \"modernauth\" hangs, "
+			  "kill it; logins without a cached token wait until then", service->settings.lock_path);
 		service->waiting_since = now;
 	}
 	service->lock_timer = mauth_timer_add(service->loop, LOCK_POLL_MSECS, try_lock, service);

@@ -26,6 +26,7 @@ struct mauth_handover_in;
 struct mauth_service_settings {
 	const char *config_path;
 	const char *handover_path;           /* socket that our successor listens on */
+	const char *lock_path;               /* the same for both, whatever their configurations say */
 	void (*client_gone)(void);           /* a session has ended */
 	void (*left)(void);                  /* everything is handed over */
 };

@@ -121,11 +121,14 @@ static bool write_out(struct mauth_session *session)
 		if (sent < 0 && (errno == EAGAIN))
 			break;
 		if (sent < 0) {
-			mauth_session_end(session);
-			return false;
+			session->mute = true;
+			break;
 		}
 		mauth_buf_consume(&session->out, (size_t)sent);
 	}
+	/* A login process may report and end at once: there will be an end of file to read, after its report. */
+	if (session->mute)
+		mauth_buf_clear(&session->out);
 	if (session->out.size > OUT_MAX) {
 		mauth_log(session->service->log, MAUTH_ERROR, "client %s does not read its replies: disconnected",
 			  session->name);
@@ -270,7 +273,6 @@ static void session_io(bool readable, bool writable, void *context)
 
 	if (readable) {
 		alive = read_in(session);
-		/* A login process may report and end at once: what it sent still counts. */
 		handle_lines(session);
 	}
 	if (!alive || session->ended) {

@@ -22,6 +22,7 @@ struct mauth_session {
 	unsigned int malformed, open_count;
 	struct open_login **open;            /* MAUTH_OPEN_BUCKETS, auth sessions only */
 	bool version_seen, hello_seen, other_config, bye, ended;
+	bool mute;                           /* the peer reads no more, but what it has sent still counts */
 };
 
 /* Takes fd over. The peer's uid must be one that the role allows; otherwise the connection is closed and *error_r says so. */

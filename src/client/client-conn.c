@@ -2,6 +2,7 @@
 #include "client/client-private.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +20,8 @@
 /* Login processes live as long as the sessions they proxy; they need no connection for that. */
 #define IDLE_MSECS 60000u
 #define REPORT_RETRY_MSECS 5000u
+/* How long the end of a process may be held up for the sake of its reports. */
+#define DRAIN_MSECS 250
 /* No more than this is put between us and the socket; the rest waits in the queue. */
 #define OUT_HIGH (64u * 1024u)
 #define LOG_AGAIN_USECS (60 * 1000000LL)
@@ -375,8 +378,8 @@ static void request_ok(struct mauth_client_request *req, const struct mauth_wire
 		token = token_new(mauth_wire_find(line, "token"));
 		if (token == NULL || !parse_grant(line, &reply)) {
 			mauth_secret_free(&token);
-			mauth_log(req->client->log, MAUTH_ERROR, "the broker's answer lacks a usable token, host, port, "
-				  "tls or mailbox");
+			mauth_log(req->client->log, MAUTH_ERROR, "the broker's answer lacks a usable token, host, "
+				  "port, tls or mailbox");
 			client_request_fail(req, MAUTH_PROTOCOL);
 			return;
 		}
@@ -425,7 +428,8 @@ static void report_refused(struct mauth_client_request *req, const struct mauth_
 	client_list_remove(req);
 	client_list_prepend(&client->queue, req);
 	if (client->report_retry == NULL)
-		client->report_retry = mauth_timer_add(client->loop, REPORT_RETRY_MSECS, report_retry_fired, client);
+		client->report_retry = mauth_timer_add(client->loop, REPORT_RETRY_MSECS, report_retry_fired,
+						       client);
 }
 
 /* A reply to a request that was cancelled, or answered by the predecessor, is late and means nothing. */
@@ -541,4 +545,20 @@ static void conn_event(bool readable, bool writable, void *context)
 	}
 	conn_unref(conn);
 	client_unref(client);
+}
+
+void client_drain(struct mauth_client *client)
+{
+	int64_t end = mauth_mono_msecs(client->loop) + DRAIN_MSECS, left;
+
+	while (client->conn != NULL && client->reports > 0 &&
+	       (left = end - mauth_mono_msecs(client->loop)) > 0) {
+		struct pollfd pfd = {
+			.fd = client->conn->fd,
+			.events = (short)(POLLIN | (client->conn->out.size > 0 ? POLLOUT : 0)),
+		};
+
+		if (poll(&pfd, 1, (int)left) > 0)
+			conn_event((pfd.revents & ~POLLOUT) != 0, (pfd.revents & POLLOUT) != 0, client->conn);
+	}
 }

@@ -90,6 +90,8 @@ void client_wake(struct mauth_client *client);
 void client_requeue(struct mauth_client *client);
 /* Tells the broker that nobody waits for req any more, if it was asked. */
 void client_send_cancel(struct mauth_client *client, const struct mauth_client_request *req);
+/* Waits outside of the loop, but not for long, until the broker has confirmed the reports. May call back. */
+void client_drain(struct mauth_client *client);
 /* Writes what there is and what can be written without waiting. */
 void client_conn_pump(struct client_conn *conn);
 void client_conn_close(struct client_conn **conn);

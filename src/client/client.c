@@ -50,7 +50,8 @@ static void request_start(struct mauth_client_request *req, enum mauth_status ea
 		client_list_remove(req);
 		client_list_append(&client->doomed, req);
 	}
-	req->timer = mauth_timer_add(client->loop, early != MAUTH_OK ? 0 : req->timeout_msecs, request_timeout, req);
+	req->timer = mauth_timer_add(client->loop, early != MAUTH_OK ? 0 : req->timeout_msecs, request_timeout,
+				     req);
 	client_wake(client);
 }
 
@@ -157,8 +158,8 @@ static void drop_oldest_report(struct mauth_client *client)
 	client->reports_lost++;
 	/* At every power of two: an outage must be seen, but not a thousand times. */
 	if ((client->reports_lost & (client->reports_lost - 1)) == 0)
-		mauth_log(client->log, MAUTH_ERROR, "the broker has been away too long: %" PRIu64 " reports of the "
-			  "upstream's answers are lost", client->reports_lost);
+		mauth_log(client->log, MAUTH_ERROR, "the broker has been away too long: %" PRIu64 " reports of "
+			  "the upstream's answers are lost", client->reports_lost);
 }
 
 void mauth_client_report(struct mauth_client *client, const struct mauth_upstream_report *report)
@@ -187,19 +188,21 @@ void mauth_client_report(struct mauth_client *client, const struct mauth_upstrea
 	client_wake(client);
 }
 
-/* The last chance of reports: a process that serves one login ends right after it. */
+/* The last chance of reports: a process that serves one login ends right after it. What is merely written might
+ * still be lost with the connection. */
 static void client_flush(struct mauth_client *client)
 {
-	if (client->reports == 0)
-		return;
 	mauth_timer_remove(client->loop, &client->report_retry);
-	if (client->conn == NULL)
-		client_connect(client);
-	if (client->conn != NULL)
-		client_conn_pump(client->conn);
-	if (client->queue.first != NULL && client->queue.first->kind == KIND_REPORT)
-		mauth_log(client->log, MAUTH_ERROR, "ending with reports of the upstream's answers that the broker "
-			  "did not take");
+	for (unsigned int tries = 0; tries < 2 && client->reports > 0; tries++) {
+		if (client->conn == NULL)
+			client_connect(client);
+		else
+			client_conn_pump(client->conn);
+		client_drain(client);
+	}
+	if (client->reports > 0)
+		mauth_log(client->log, MAUTH_WARNING, "ending before the broker has confirmed %u reports of the "
+			  "upstream's answers", client->reports);
 }
 
 void mauth_client_free(struct mauth_client **client_p)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_COMPAT_H
 #define MAUTH_COMPAT_H
-/* Every difference between the Dovecot releases that the plugins meet, by capability: meson.build asks the installed
- * headers, since distributions patch them without changing a version. Macros only: auth and login plugins share this
- * file but not their headers. */
+/* Every difference between the Dovecot releases that the plugins meet, by capability: meson.build asks the
+ * installed headers, since distributions patch them without changing a version. Macros only: auth and login
+ * plugins share this file but not their headers. */
 
 #include "compat/mauth-compat.h"
 
-/* --- auth: struct auth_request -------------------------------------------------------------------------------- */
+/* --- auth: struct auth_request ------------------------------------------------------------------------------- */
 
 /* The protocol that the client speaks: "imap", "pop3", ... */
 #if MAUTH_HAVE_AUTH_FIELDS_PROTOCOL
@@ -30,7 +30,21 @@
 #  define MAUTH_REQUEST_CLIENT_FD(request) ((request)->handler->conn->fd)
 #endif
 
-/* --- login: the proxy ------------------------------------------------------------------------------------------ */
+/* A passdb block's own filters: patterns of users, names of mechanisms; NULL is all. */
+#if MAUTH_HAVE_AUTH_PASSDB_FILTERS
+#  define MAUTH_PASSDB_USERNAME_FILTER(block) ((block)->username_filter)
+#else
+#  define MAUTH_PASSDB_USERNAME_FILTER(block) ((block)->passdb->username_filter)
+#endif
+#if MAUTH_HAVE_AUTH_PASSDB_MECHANISMS_FILTER
+#  define MAUTH_PASSDB_MECHANISMS(block) ((block)->mechanisms_filter)
+#elif MAUTH_HAVE_AUTH_PASSDB_FILTERS
+#  define MAUTH_PASSDB_MECHANISMS(block) ((block)->mechanisms)
+#else
+#  define MAUTH_PASSDB_MECHANISMS(block) ((block)->passdb->mechanisms)
+#endif
+
+/* --- login: the proxy ---------------------------------------------------------------------------------------- */
 
 #if MAUTH_HAVE_LOGIN_PROXY_SERVER_OSTREAM
 #  define mauth_proxy_ostream login_proxy_get_server_ostream

@@ -132,7 +132,7 @@ static bool parse_code(const char *word, int *code_r)
 	/* Nine digits fit into an int; Microsoft's longest code has seven. */
 	if (size == 0 || size > 9 || strspn(word, "0123456789") != size)
 		return false;
-	*code_r = atoi(word);
+	*code_r = (int)strtol(word, NULL, 10);
 	return *code_r > 0;
 }
 

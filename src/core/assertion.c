@@ -185,12 +185,12 @@ static json_t *new_header(const struct mauth_assertion_key *key, enum mauth_asse
 static json_t *
 new_claims(const char *client_id, const char *audience, int64_t now_secs, unsigned int lifetime_secs)
 {
+	const json_int_t now = now_secs;
 	char jti[MAUTH_GUID_SIZE];
 
 	mauth_guid(jti);
 	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "aud", audience, "iss", client_id,
-			 "sub", client_id, "jti", jti, "nbf", (json_int_t)now_secs, "iat", (json_int_t)now_secs,
-			 "exp", (json_int_t)(now_secs + lifetime_secs));
+			 "sub", client_id, "jti", jti, "nbf", now, "iat", now, "exp", now + lifetime_secs);
 }
 
 static bool sign_init(EVP_MD_CTX *ctx, EVP_PKEY *pkey, enum mauth_assertion_alg alg)
@@ -263,7 +263,7 @@ enum mauth_status mauth_assertion_get(struct mauth_assertion *cache, const struc
 				      const struct mauth_secret **jwt_r, struct mauth_error *error_r)
 {
 	const int64_t use_secs = (int64_t)LIFETIME_SECS - RENEW_SECS;
-	struct mauth_secret *jwt;
+	struct mauth_secret *jwt = NULL;
 	enum mauth_status status;
 
 	/* More than a full life left: the clock was set back, and Entra would find nbf in the future. */

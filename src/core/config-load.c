@@ -10,9 +10,9 @@
 #include <string.h>
 
 /* A thousand tenants with a bundle of trust anchors each are no reason to use up the machine's memory. */
-#define FILES_OCTETS_MAX (64u * 1024u * 1024u)
+#define FILES_OCTETS_MAX ((size_t)64 << 20)
 
-#define SECOND 1000
+#define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
 

@@ -31,12 +31,12 @@ static void free_value(void *value);
 static int section_done(cfg_t *cfg, cfg_opt_t *opt);
 
 #define VALUE(name_) \
-	{ .name = name_, .type = CFGT_PTR, .flags = CFGF_NODEFAULT, .parsecb = parse_value, .freecb = free_value }
+	{ .name = (name_), .type = CFGT_PTR, .flags = CFGF_NODEFAULT, .parsecb = parse_value, .freecb = free_value }
 #define LIST(name_) \
-	{ .name = name_, .type = CFGT_PTR, .flags = CFGF_NODEFAULT | CFGF_LIST, .parsecb = parse_value, \
+	{ .name = (name_), .type = CFGT_PTR, .flags = CFGF_NODEFAULT | CFGF_LIST, .parsecb = parse_value, \
 	  .freecb = free_value }
 #define SECTION(name_, opts_, flags_) \
-	{ .name = name_, .type = CFGT_SEC, .flags = CFGF_MULTI | (flags_), .subopts = opts_, .validcb = section_done }
+	{ .name = (name_), .type = CFGT_SEC, .flags = CFGF_MULTI | (flags_), .subopts = (opts_), .validcb = section_done }
 
 /* tests/style/check_settings.py reads these tables: every name must be explained in conf.d/modernauth.conf. */
 static cfg_opt_t audit_opts[] = {
@@ -144,7 +144,7 @@ static const char *nearest(const cfg_opt_t *opts, const char *name)
 		unsigned int d = distance(name, opts->name);
 
 		/* Half of the letters wrong is another word, not a slip. */
-		if (d < best_distance && 2 * d < strlen(opts->name)) {
+		if (d < best_distance && (size_t)2 * d < strlen(opts->name)) {
 			best = opts->name;
 			best_distance = d;
 		}
@@ -200,6 +200,7 @@ static const struct {
 	{ "unexpected token", "a setting is written as name = \"value\", a list as name = {\"one\", \"two\"}" },
 };
 
+static void report(cfg_t *cfg, const char *fmt, va_list args) MAUTH_PRINTF(2, 0);
 static void report(cfg_t *cfg, const char *fmt, va_list args)
 {
 	static const char unknown[] = "no such option";
@@ -361,9 +362,6 @@ static enum mauth_status parse_clean(struct parser *parser, const char *text, st
 		status = MAUTH_CONFIG;
 		if (!parser->failed)
 			refuse(root, "this cannot be understood; a setting is written as name = \"value\"");
-	} else if (parser->replaced != NULL) {
-		status = MAUTH_CONFIG;
-		refuse_second(root);
 	}
 	current = NULL;
 	if (status == MAUTH_OK)

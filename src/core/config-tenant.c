@@ -111,8 +111,8 @@ static enum mauth_status load_cloud(struct tenant_loader *t)
 
 	t->cloud = mauth_cloud_find(name);
 	if (t->cloud == NULL)
-		return mauth_conf_refuse(t->error_r, value, "cloud = \"%s\"; " MAUTH_CLOUD_NAMES " was expected",
-					 name);
+		return mauth_conf_fail(t->error_r, t->loader->conf->path, value == NULL ? t->section->line : value->line,
+				       "cloud = \"%s\"; " MAUTH_CLOUD_NAMES " was expected", name);
 	t->tenant->cloud = mauth_strdup(name);
 	t->tenant->us_government = t->cloud->us_government;
 	return MAUTH_OK;
@@ -331,6 +331,7 @@ static void make_fingerprint(struct mauth_tenant *tenant)
 	if (EVP_Digest(buf.data, buf.size, tenant->fingerprint, NULL, EVP_sha256(), NULL) != 1)
 		abort();        /* only without memory */
 	mauth_buf_free(&buf);
+	memcpy(&tenant->key, tenant->fingerprint, sizeof(tenant->key));
 }
 
 enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct mauth_conf_section *section,
@@ -345,7 +346,7 @@ enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct ma
 	struct tenant_loader t = { .loader = loader, .section = section, .tenant = tenant, .error_r = error_r };
 
 	tenant->index = config->tenants_count;
-	config->tenants = mauth_grow(config->tenants, config->tenants_count + 1, sizeof(*config->tenants));
+	config->tenants = mauth_grow(config->tenants, config->tenants_count + 1, sizeof(void *));
 	config->tenants[config->tenants_count++] = tenant;
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		if (steps[i](&t) != MAUTH_OK)

@@ -321,7 +321,7 @@ enum mauth_status mauth_conf_endpoint(const struct mauth_conf_value *value, enum
 	bool is_plain = size == strlen(plain) && strncmp(value->text, plain, size) == 0;
 	struct authority authority;
 
-	if ((!is_implicit && !is_plain) || !read_authority(colon + 3, &authority) ||
+	if (colon == NULL || (!is_implicit && !is_plain) || !read_authority(colon + 3, &authority) ||
 	    (*authority.rest != '\0' && strcmp(authority.rest, "/") != 0))
 		return mauth_conf_refuse(error_r, value,
 					 "%s = \"%s\"; \"%s://host[:port]\" (TLS at once) or "

@@ -24,8 +24,13 @@ static void tenant_free(struct mauth_tenant *tenant)
 	for (size_t i = 0; tenant->domains != NULL && tenant->domains[i] != NULL; i++)
 		free(tenant->domains[i]);
 	free(tenant->domains);
-	for (size_t i = 0; i < MAUTH_SERVICE_COUNT; i++)
-		free((void *)(uintptr_t)tenant->endpoints[i].host);
+	for (size_t i = 0; i < MAUTH_SERVICE_COUNT; i++) {
+		char *host;
+
+		/* const for those who are shown an endpoint; this one is ours. */
+		memcpy(&host, &tenant->endpoints[i].host, sizeof(host));
+		free(host);
+	}
 	mauth_secret_free(&tenant->client_secret);
 	mauth_assertion_key_free(&tenant->assertion_key);
 	free(tenant);

@@ -222,7 +222,7 @@ static size_t read_codes(const json_t *root, int codes_r[static CODES_MAX])
 	text += sizeof(prefix) - 1;
 	digits = strspn(text, "0123456789");
 	if (digits > 0 && digits <= 9 && text[digits] == ':')
-		codes_r[count++] = atoi(text);
+		codes_r[count++] = (int)strtol(text, NULL, 10);
 	return count;
 }
 

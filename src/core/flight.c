@@ -443,13 +443,12 @@ static bool signature_refused(int code)
 	return code == 700027 || code == 50012 || code == 50013;
 }
 
-/* Ask again with the other algorithm? Also when another flight has found that out since this one was sent. */
-static bool resign(struct flight *flight)
+/* Is there another algorithm to try? Another flight may have found that out since this one was sent. */
+static bool may_sign_otherwise(struct flight *flight)
 {
 	struct mauth_assertion *assertion = &state_of(flight)->assertion;
 
-	if (flight->tenant->assertion_key == NULL || !signature_refused(flight->result.code) ||
-	    flight->alg != MAUTH_ASSERTION_PS256)
+	if (flight->tenant->assertion_key == NULL || !signature_refused(flight->result.code))
 		return false;
 	return assertion->alg != flight->alg || mauth_assertion_refused(assertion);
 }
@@ -494,7 +493,7 @@ static void entra_answered(struct flight *flight, const struct mauth_http_reply 
 	mauth_breaker_success(&state_of(flight)->breaker, now_msecs(flight->flights));
 	if (status == MAUTH_OK) {
 		judge_token(flight);
-	} else if (resign(flight)) {
+	} else if (may_sign_otherwise(flight)) {
 		mauth_log(deps->log, MAUTH_WARNING, "tenant %s: Entra cannot read the PS256 assertion (AADSTS%d), trying "
 			  "RS256", flight->tenant->name, flight->result.code);
 		mauth_entra_reply_clear(&flight->reply);

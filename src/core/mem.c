@@ -216,19 +216,19 @@ void mauth_buf_putc(struct mauth_buf *buf, char c)
 
 void mauth_buf_printf(struct mauth_buf *buf, const char *fmt, ...)
 {
+	char *str = NULL;
 	va_list args;
 	int size;
 
 	va_start(args, fmt);
-	size = vsnprintf(NULL, 0, fmt, args);
+	size = vasprintf(&str, fmt, args);
 	va_end(args);
 	if (size < 0)
-		abort();
-	buf_reserve(buf, (size_t)size);
-	va_start(args, fmt);
-	vsnprintf(buf->data + buf->size, (size_t)size + 1, fmt, args);
-	va_end(args);
-	buf->size += (size_t)size;
+		str = NULL;
+	(void)checked(str);
+	mauth_buf_append(buf, str, (size_t)size);
+	mauth_wipe(str, (size_t)size);
+	free(str);
 }
 
 void mauth_buf_consume(struct mauth_buf *buf, size_t size)

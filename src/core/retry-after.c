@@ -61,7 +61,7 @@ static bool read_date(const char *str, int64_t *secs_r)
 		return false;
 	if (month == 0 || day < 1 || day > 31 || year < 1970 || hour > 23 || minute > 59 || second > 60)
 		return false;
-	*secs_r = days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+	*secs_r = ((days_since_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
 	return true;
 }
 

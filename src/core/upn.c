@@ -54,8 +54,7 @@ enum mauth_status mauth_upn_from_login(const struct mauth_config *config, const 
 		return mauth_fail(error_r, MAUTH_NOT_OURS, 0,
 				  "user name without domain, and no default_domain is set");
 	/* "DOMAIN\user" is Windows' other way to write a name, and nothing that a UPN can contain. */
-	if (local_size == 0 || *domain == '\0' || strchr(domain, '@') != NULL ||
-	    memchr(user, '\\', (size_t)local_size) != NULL)
+	if (local_size == 0 || *domain == '\0' || memchr(user, '\\', (size_t)local_size) != NULL)
 		return mauth_fail(error_r, MAUTH_NOT_OURS, 0, "user name is no address");
 	tenant = mauth_config_tenant_for(config, domain);
 	if (tenant == NULL)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* libmodernauth_login.so, for imap-login, pop3-login and submission-login: makes sessions that our passdb has set up
- * work with Exchange Online, and tells the broker what Exchange said to the token. All other sessions are left as
- * they are. */
+/* libmodernauth_login.so, for imap-login, pop3-login and submission-login: makes sessions that our passdb has
+ * set up work with Exchange Online, and tells the broker what Exchange said to the token. All other sessions
+ * are left as they are. */
 #include "login-common.h"
 #include "client-common.h"
 #include "module-context.h"
@@ -64,7 +64,7 @@ static enum mauth_upstream_result result_of(enum login_proxy_failure_type type)
 	return MAUTH_UPSTREAM_FAILED;
 }
 
-/* --- the client's vfuncs --------------------------------------------------------------------------------------- */
+/* --- the client's vfuncs ------------------------------------------------------------------------------------- */
 
 /* Comes before every connection to an upstream, the first one and each retry. */
 static void login_proxy_reset(struct client *client)

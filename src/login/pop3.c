@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Dovecot's POP3 proxy sends "AUTH XOAUTH2 <response>" in one line. Exchange Online answers that with "-ERR Protocol
- * error. Connection is closed." and wants the response alone, after its continuation. Otherwise this does what
- * pop3-proxy.c does, except for XCLIENT, which only Dovecot itself understands. */
+/* Dovecot's POP3 proxy sends "AUTH XOAUTH2 <response>" in one line. Exchange Online answers that with "-ERR
+ * Protocol error. Connection is closed." and wants the response alone, after its continuation. Otherwise this
+ * does what pop3-proxy.c does, except for XCLIENT, which only Dovecot itself understands. */
 #include "login-common.h"
 #include "base64.h"
 #include "client-common.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Dovecot's submission proxy ends its process with a failed assertion when the upstream's answer to AUTH is no SMTP
- * reply, or one of several lines: that would be every session of that process. Such answers do not reach it. */
+/* Dovecot's submission proxy ends its process with a failed assertion when the upstream's answer to AUTH is no
+ * SMTP reply, or one of several lines: that would be every session of that process. Such answers do not reach
+ * it. */
 #include "login-common.h"
 #include "client-common.h"
 

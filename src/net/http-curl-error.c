@@ -38,7 +38,7 @@ static const struct error_row {
 	{ CURLE_BAD_CONTENT_ENCODING, MAUTH_PROTOCOL, DETAIL_NONE, "the reply cannot be decoded", "" },
 	{ CURLE_HTTP2, MAUTH_TEMPORARY, DETAIL_NONE, "the HTTP/2 connection broke before an answer", "" },
 	{ CURLE_HTTP2_STREAM, MAUTH_TEMPORARY, DETAIL_NONE, "the server gave the request up", "" },
-	{ CURLE_PARTIAL_FILE, MAUTH_TEMPORARY, DETAIL_NONE, "the connection ended in the middle of the reply", "" },
+	{ CURLE_PARTIAL_FILE, MAUTH_TEMPORARY, DETAIL_NONE, "the connection ended before the reply was complete", "" },
 	{ CURLE_GOT_NOTHING, MAUTH_TEMPORARY, DETAIL_NONE, "the connection ended without a reply", "" },
 	{ CURLE_SEND_ERROR, MAUTH_TEMPORARY, DETAIL_NONE, "the connection broke while sending", "" },
 	{ CURLE_RECV_ERROR, MAUTH_TEMPORARY, DETAIL_NONE, "the connection broke before an answer", "" },

@@ -8,42 +8,37 @@
 
 #include <curl/curl.h>
 
-/* A lane is one curl multi handle with its own connections. Given 2,000 requests at once, one multi handle puts 100 on
- * the connection that it knows to speak HTTP/2 and all others on the second one while that is still connecting, where
- * they wait in rows of as many as the server takes (seen with curl 7.88). So no lane is given more than one
- * connection's worth of calls while another one has room, and lanes connect side by side. */
-#define LANES_MAX 20u
-#define LANE_CALLS 100u            /* RFC 9113 5.1.2: servers should take at least 100 streams */
+/* 20 HTTP/2 connections of 100 streams (RFC 9113 5.1.2: servers should take at least 100) carry 2,000 requests at once,
+ * and 20 TLS handshakes are soon done. More are opened only where a server speaks HTTP/1.1 only. */
+#define SHARED_CONNECTIONS 20u
+#define STREAMS_MAX 250u
 #define CONNECTIONS_DEFAULT 100u
-#define ORIGINS_MAX 32u
+#define TRIES_MAX 3u               /* of a request that the server has refused unseen */
+#define RETIRED_MAX 2u
 #define HEADERS_MAX (16u * 1024u)
 #define CONNECT_MSECS 5000u
 #define UNACKED_MSECS 10000u       /* octets that the peer's kernel has not confirmed for this long end a connection */
 #define IDLE_SECS 60u
+#define TRUST_SECS 600u            /* trust anchors are read again after this */
 #define NAME_SIZE 300u             /* "host:port" */
 #define HEADER_SIZE 128u
 
-struct lane_socket {
-	struct lane_socket *prev, *next;
-	struct lane *lane;
+struct pool_socket {
+	struct pool_socket *prev, *next;
+	struct pool *pool;
 	struct mauth_watch *watch;
 	curl_socket_t fd;
 };
 
-struct lane {
+/* A curl multi handle: connections that calls share. There is one for new calls. When a connection of it is suspect,
+ * it is retired: its calls stay with it, and it goes with the last of them. */
+struct pool {
 	struct mauth_http_curl *http;
-	CURLM *multi;                    /* NULL until the first call */
+	CURLM *multi;
 	struct mauth_timer *timer;       /* curl's */
 	struct mauth_timer *nudge;
-	struct lane_socket *sockets;
+	struct pool_socket *sockets;
 	unsigned int calls;
-	bool retired;                    /* its connections are suspect: begins anew once it has no calls */
-};
-
-/* What is known of a server: whether calls to it can share a connection. */
-struct origin {
-	char name[NAME_SIZE];
-	bool serial;                     /* speaks HTTP/1.1 only */
 };
 
 struct mauth_http_curl {
@@ -51,17 +46,18 @@ struct mauth_http_curl {
 	const struct mauth_loop *loop;
 	const struct mauth_log *log;
 	char *user_agent;
-	CURLSH *share;                   /* names and TLS sessions, for all lanes */
-	struct lane lanes[LANES_MAX];
-	unsigned int lanes_count, lane_connections;
-	struct origin origins[ORIGINS_MAX];
-	unsigned int origins_count, origins_next;
+	CURLSH *share;                   /* names and TLS sessions, for all pools */
+	struct pool *pool;               /* for new calls; NULL until the first */
+	struct pool *retired[RETIRED_MAX];
+	struct mauth_timer *tidy;
+	unsigned int max_connections;
+	bool serial_seen;                /* a server speaks HTTP/1.1 only: its calls cannot share connections */
 	unsigned int calls;
 };
 
 struct mauth_http_call {
 	struct mauth_http_curl *http;
-	struct lane *lane;               /* NULL: not with curl */
+	struct pool *pool;               /* NULL: not with curl */
 	CURL *easy;
 	mauth_http_fn *done;
 	void *context;
@@ -88,17 +84,17 @@ struct mauth_http_call {
 /* http-curl-memory.c: initialises libcurl once per process, with an allocator that wipes what it frees. */
 bool mauth_http_curl_global_init(void);
 
-/* http-curl-lane.c */
-void lane_init(struct lane *lane, struct mauth_http_curl *http);
-void lane_deinit(struct lane *lane);
-/* The lane that a new call to an origin should use. */
-struct lane *lane_choose(struct mauth_http_curl *http, bool serial);
-bool lane_add(struct lane *lane, struct mauth_http_call *call);
-void lane_remove(struct mauth_http_call *call);
-/* Soon lets curl read from every connection of the lane, whether the kernel has something or not. Where a server says
+/* http-curl-pool.c */
+struct pool *pool_new(struct mauth_http_curl *http);       /* NULL: no memory */
+void pool_free(struct pool **pool);
+bool pool_add(struct pool *pool, struct mauth_http_call *call);
+void pool_remove(struct mauth_http_call *call);
+/* A server that does not speak HTTP/2 has answered. */
+void pool_serial_seen(struct pool *pool);
+/* Soon lets curl read from every connection of the pool, whether the kernel has something or not. Where a server says
  * farewell in TLS but does not close, curl tells only one of the requests on that connection; the others would wait
- * for their deadline. Each that ends nudges the lane again. */
-void lane_nudge(struct lane *lane);
+ * for their deadline. Each that ends nudges the pool again. */
+void pool_nudge(struct pool *pool);
 /* http-curl.c: curl has ended call; tells the caller and frees it. */
 void mauth_http_call_ended(struct mauth_http_call *call, CURLcode code);
 

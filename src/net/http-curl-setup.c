@@ -81,11 +81,11 @@ static bool speaks_http2(CURL *easy)
 	return size == 2 && memcmp(alpn, "h2", 2) == 0;
 }
 
-/* A connection is about to be given the request. curl comes here a second time when the first connection was a shared
- * one and ended before an octet of the reply; by itself it would send the request up to six times. A wrong password
- * that is sent twice counts twice against the account, so a second time is fine only if the server cannot have acted
- * on the first: if it refused the HTTP/2 stream (REFUSED_STREAM, or a GOAWAY that does not cover it). curl names no
- * reason, but everything else that breaks an HTTP/2 connection leaves a text. */
+/* A connection is about to be given the request. curl comes here again when the connection was a shared one and ended
+ * before an octet of the reply; by itself it would send the request up to six times. A wrong password that is sent
+ * twice counts twice against the account, so that is fine only if the server cannot have acted on the request: if it
+ * refused the HTTP/2 stream (REFUSED_STREAM, or a GOAWAY that does not cover it). curl names no reason, but everything
+ * else that breaks an HTTP/2 connection leaves a text. */
 static int on_ready(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
 	struct mauth_http_call *call = context;
@@ -96,7 +96,7 @@ static int on_ready(void *context, char *remote_ip, char *local_ip, int remote_p
 		call->retry_known = call->multiplexed && !text;
 		return CURL_PREREQFUNC_OK;
 	}
-	if (call->attempts == 2 && call->retry_known && !text)
+	if (call->attempts <= TRIES_MAX && call->retry_known && !text)
 		return CURL_PREREQFUNC_OK;
 	call->given_up = true;
 	return CURL_PREREQFUNC_ABORT;
@@ -221,11 +221,18 @@ static void set_tls(struct mauth_http_call *call, const char *ca_file)
 	(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	(void)curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
+	call->ca_file = mauth_strdup(ca_file);
+	/* Reading the system's bundle takes some 30 ms, in which nothing else happens. curl keeps what it has read if it
+	   comes from a file alone, and takes connections for alike only if they have the same file. */
+	if (ca_file == NULL)
+		ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
 	if (ca_file == NULL)
 		return;
-	call->ca_file = mauth_strdup(ca_file);
 	(void)curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
 	(void)curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	(void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long)TRUST_SECS);
+#endif
 }
 
 static void set_connection(struct mauth_http_call *call)

@@ -5,27 +5,58 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct origin *origin_of(struct mauth_http_curl *http, const char *name, bool add)
+/* Retired pools go when their last call has. That is done from the loop: the last call may end within the pool. */
+static void on_tidy(void *context)
 {
-	struct origin *origin;
+	struct mauth_http_curl *http = context;
 
-	for (unsigned int i = 0; i < http->origins_count; i++)
-		if (strcmp(http->origins[i].name, name) == 0)
-			return &http->origins[i];
-	if (!add)
-		return NULL;
-	origin = &http->origins[http->origins_next];
-	http->origins_next = (http->origins_next + 1) % ORIGINS_MAX;
-	if (http->origins_count < ORIGINS_MAX)
-		http->origins_count++;
-	*origin = (struct origin){ 0 };
-	memcpy(origin->name, name, strlen(name) + 1);
-	return origin;
+	http->tidy = NULL;
+	for (unsigned int i = 0; i < RETIRED_MAX; i++)
+		if (http->retired[i] != NULL && http->retired[i]->calls == 0)
+			pool_free(&http->retired[i]);
+}
+
+static void call_leave(struct mauth_http_call *call)
+{
+	struct mauth_http_curl *http = call->http;
+	struct pool *pool = call->pool;
+
+	pool_remove(call);
+	if (pool != NULL && pool != http->pool && pool->calls == 0 && http->tidy == NULL)
+		http->tidy = mauth_timer_add(http->loop, 0, on_tidy, http);
+}
+
+static bool call_join(struct mauth_http_call *call)
+{
+	struct mauth_http_curl *http = call->http;
+
+	if (http->pool == NULL)
+		http->pool = pool_new(http);
+	return http->pool != NULL && pool_add(http->pool, call);
+}
+
+/* Either the server is slow, or its connection is dead without having been closed: then the next calls must not go the
+ * same way. With enough retired pools under way it is the server. */
+static void retire_pool_of(struct mauth_http_call *call)
+{
+	struct mauth_http_curl *http = call->http;
+
+	if (!call->multiplexed || call->headers_size > 0 || call->pool != http->pool)
+		return;
+	for (unsigned int i = 0; i < RETIRED_MAX; i++) {
+		if (http->retired[i] != NULL)
+			continue;
+		http->retired[i] = http->pool;
+		http->pool = NULL;
+		mauth_log(http->log, MAUTH_DEBUG, "http: %s does not answer, new requests use new connections",
+			  call->peer);
+		return;
+	}
 }
 
 static void call_free(struct mauth_http_call *call)
 {
-	lane_remove(call);
+	call_leave(call);
 	mauth_timer_remove(call->http->loop, &call->timer);
 	if (call->easy != NULL)
 		curl_easy_cleanup(call->easy);
@@ -69,14 +100,8 @@ static void on_deadline(void *context)
 
 	call->timer = NULL;
 	mauth_http_call_timeout_error(call, &error);
-	/* Either the server is slow or its connection is dead without having been closed. In case of the latter, the
-	   next calls must not go the same way. */
-	if (call->multiplexed && call->headers_size == 0 && !call->lane->retired) {
-		call->lane->retired = true;
-		mauth_log(call->http->log, MAUTH_DEBUG, "http: %s does not answer, new requests use new connections",
-			  call->peer);
-	}
-	lane_remove(call);
+	retire_pool_of(call);
+	call_leave(call);
 	deliver_error(call, &error);
 }
 
@@ -107,7 +132,8 @@ static void deliver_reply(struct mauth_http_call *call)
 
 	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
 	reply.status = (unsigned int)status;
-	origin_of(http, call->peer, true)->serial = reply.http_version < 20;
+	if (reply.http_version < 20 && http->pool != NULL)
+		pool_serial_seen(http->pool);
 	mauth_log(http->log, MAUTH_DEBUG, "http: %s answered %u (HTTP/%u, %zu octets, %lld ms, attempt %u)", call->peer,
 		  reply.status, reply.http_version, reply.body_size, (long long)(reply.duration_usecs / 1000),
 		  call->attempts);
@@ -119,28 +145,25 @@ static void deliver_reply(struct mauth_http_call *call)
  * HTTP/2 framing, which is too rare to give up every login that meets a server about to close an idle connection. */
 static bool refused_unseen(const struct mauth_http_call *call, CURLcode code)
 {
-	return code == CURLE_HTTP2 && call->attempts == 1 && call->retry_known && call->curl_text[0] == '\0' &&
+	return code == CURLE_HTTP2 && call->attempts < TRIES_MAX && call->retry_known && call->curl_text[0] == '\0' &&
 	       call->headers_size == 0;
-}
-
-static bool call_begin_again(struct mauth_http_call *call)
-{
-	lane_remove(call);
-	return lane_add(lane_choose(call->http, false), call);
 }
 
 void mauth_http_call_ended(struct mauth_http_call *call, CURLcode code)
 {
 	struct mauth_error error;
 
-	if (refused_unseen(call, code) && call_begin_again(call))
-		return;
+	if (code != CURLE_OK && call->multiplexed)
+		pool_nudge(call->pool);
+	if (refused_unseen(call, code)) {
+		call_leave(call);
+		if (call_join(call))
+			return;
+	}
 	mauth_timer_remove(call->http->loop, &call->timer);
 	if (code != CURLE_OK)
 		mauth_http_call_error(call, code, &error);
-	if (code != CURLE_OK && call->multiplexed && call->lane != NULL)
-		lane_nudge(call->lane);
-	lane_remove(call);
+	call_leave(call);
 	if (code == CURLE_OK)
 		deliver_reply(call);
 	else
@@ -162,7 +185,6 @@ static bool share_open(struct mauth_http_curl *http)
 static bool call_begin(struct mauth_http_call *call, const struct mauth_http_request *request)
 {
 	struct mauth_http_curl *http = call->http;
-	const struct origin *origin;
 
 	if (!mauth_http_curl_global_init() || !share_open(http)) {
 		(void)mauth_fail(&call->error, MAUTH_TEMPORARY, 0, "libcurl cannot be initialised");
@@ -170,8 +192,7 @@ static bool call_begin(struct mauth_http_call *call, const struct mauth_http_req
 	}
 	if (mauth_http_call_setup(call, request, &call->error) != MAUTH_OK)
 		return false;
-	origin = origin_of(http, call->peer, false);
-	if (lane_add(lane_choose(http, origin != NULL && origin->serial), call))
+	if (call_join(call))
 		return true;
 	(void)mauth_fail(&call->error, MAUTH_TEMPORARY, 0, "libcurl does not take the request");
 	return false;
@@ -215,17 +236,13 @@ struct mauth_http_curl *mauth_http_curl_new(const struct mauth_http_curl_setting
 					    const struct mauth_loop *loop, const struct mauth_log *log)
 {
 	struct mauth_http_curl *http = mauth_new(sizeof(*http));
-	unsigned int connections = settings->max_connections == 0 ? CONNECTIONS_DEFAULT : settings->max_connections;
 
 	http->http.v = &http_vfuncs;
 	http->http.context = http;
 	http->loop = loop;
 	http->log = log;
 	http->user_agent = mauth_strdup(settings->user_agent);
-	http->lanes_count = connections < LANES_MAX ? connections : LANES_MAX;
-	http->lane_connections = connections / http->lanes_count;
-	for (unsigned int i = 0; i < http->lanes_count; i++)
-		lane_init(&http->lanes[i], http);
+	http->max_connections = settings->max_connections == 0 ? CONNECTIONS_DEFAULT : settings->max_connections;
 	return http;
 }
 
@@ -237,8 +254,10 @@ void mauth_http_curl_free(struct mauth_http_curl **http_p)
 		return;
 	*http_p = NULL;
 	assert(http->calls == 0);
-	for (unsigned int i = 0; i < http->lanes_count; i++)
-		lane_deinit(&http->lanes[i]);
+	mauth_timer_remove(http->loop, &http->tidy);
+	pool_free(&http->pool);
+	for (unsigned int i = 0; i < RETIRED_MAX; i++)
+		pool_free(&http->retired[i]);
 	if (http->share != NULL)
 		(void)curl_share_cleanup(http->share);
 	free(http->user_agent);

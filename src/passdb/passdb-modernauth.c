@@ -31,12 +31,12 @@ struct pending {
 	bool to_login_process;
 };
 
-/* --- who is asking --------------------------------------------------------------------------------------------- */
+/* --- who is asking ------------------------------------------------------------------------------------------- */
 
-/* Only a login process may get a token, since it needs it and keeps it to itself. An explicit "pass" field goes to
- * whoever asked: Postfix, "doveadm auth test", any auth client. auth_only tells these apart from clients that may log
- * in, but "doveadm auth login" is one of the latter, so the socket has to be one of base_dir/login as well: that
- * directory belongs to the login processes, they are locked in there. */
+/* Only a login process may get a token, since it needs it and keeps it to itself. An explicit "pass" field goes
+ * to whoever asked: Postfix, "doveadm auth test", any auth client. auth_only tells these apart from clients
+ * that may log in, but "doveadm auth login" is one of the latter, so the socket has to be one of base_dir/login
+ * as well: that directory belongs to the login processes, they are locked in there. */
 static bool is_login_process(const struct auth_request *request)
 {
 	const char *path, *name, *dir;
@@ -54,8 +54,8 @@ static bool is_login_process(const struct auth_request *request)
 	return name != NULL && strcmp(name, "/login") == 0;
 }
 
-/* What the request's service is to us; false if we do not serve it. A client that gets no token is only told whether
- * the password is right, so it is asked for as the service that comes closest. */
+/* What the request's service is to us; false if we do not serve it. A client that gets no token is only told
+ * whether the password is right, so it is asked for as the service that comes closest. */
 static bool find_service(const struct auth_request *request, bool to_login_process, enum mauth_service *service_r)
 {
 	const char *name = MAUTH_REQUEST_PROTOCOL(request);
@@ -73,7 +73,7 @@ static bool find_service(const struct auth_request *request, bool to_login_proce
 	return true;
 }
 
-/* --- fields of the reply --------------------------------------------------------------------------------------- */
+/* --- fields of the reply ------------------------------------------------------------------------------------- */
 
 /* What an earlier passdb may have set and what would weaken or redirect our session: "any-cert" most of all. */
 static const char *const foreign_fields[] = {
@@ -121,8 +121,8 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 	}
 	set_field(request, "proxy_mech", "xoauth2");
 	set_field(request, "destuser", reply->mailbox);
-	/* Whether Exchange Online copes with AUTHENTICATE in the same packet as CAPABILITY is not known; a round trip
-	   is cheap, a user who cannot log in is not. */
+	/* Whether Exchange Online copes with AUTHENTICATE in the same packet as CAPABILITY is not known; a
+	   round trip is cheap, a user who cannot log in is not. */
 	set_field(request, "proxy_nopipelining", "y");
 	/* Nobody there believes our XCLIENT, and clients' addresses are none of their business. */
 	set_field(request, "proxy_not_trusted", "y");
@@ -148,11 +148,38 @@ static bool rule_continues(enum auth_db_rule rule)
 	return true;
 }
 
-/* Dovecot takes back the fields of a passdb that failed; the snapshot keeps them. But only when nobody is asked after
- * us: our "nodelay" would let passwords be guessed at the next passdb without delay, and our reason is not its. */
+/* Like auth_request_want_skip_passdb(), which is not exported. */
+static bool is_skipped(const struct auth_request *request, const struct auth_passdb *block)
+{
+	const char *const *users = MAUTH_PASSDB_USERNAME_FILTER(block);
+	const char *const *mechs = MAUTH_PASSDB_MECHANISMS(block);
+	const char *mech = request->fields.mech_name != NULL ? request->fields.mech_name : "none";
+
+	if (users != NULL && !auth_request_username_accepted(users, request->fields.user))
+		return true;
+	if (mechs != NULL && !str_array_icase_find(mechs, mech))
+		return true;
+	switch (block->skip) {
+	case AUTH_PASSDB_SKIP_NEVER:
+		return false;
+	case AUTH_PASSDB_SKIP_AUTHENTICATED:
+		return request->fields.skip_password_check;
+	case AUTH_PASSDB_SKIP_UNAUTHENTICATED:
+		return !request->fields.skip_password_check;
+	}
+	return false;
+}
+
+/* Dovecot takes back the fields of a passdb that failed; the snapshot keeps them. But only when nobody is asked
+ * after us: our "nodelay" would let passwords be guessed at the next passdb without delay, and our reason is
+ * not its. */
 static void keep_fields(struct auth_request *request, enum auth_db_rule rule)
 {
-	if (request->passdb->next == NULL || !rule_continues(rule))
+	const struct auth_passdb *next = request->passdb->next;
+
+	while (next != NULL && is_skipped(request, next))
+		next = next->next;
+	if (next == NULL || !rule_continues(rule))
 		auth_fields_snapshot(request->fields.extra_fields);
 }
 
@@ -170,7 +197,7 @@ static void set_reason(struct auth_request *request, const char *text)
 	set_field(request, "reason", reason);
 }
 
-/* --- answers --------------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------------------- */
 
 static enum passdb_result set_failure(struct auth_request *request, const struct mauth_client_reply *reply)
 {
@@ -263,7 +290,7 @@ static struct pending *pending_new(struct auth_request *request)
 	return pending;
 }
 
-/* --- Dovecot's interface --------------------------------------------------------------------------------------- */
+/* --- Dovecot's interface ------------------------------------------------------------------------------------- */
 
 static struct mauth_passdb *passdb_of(const struct auth_request *request)
 {
@@ -376,8 +403,8 @@ struct passdb_module *mauth_passdb_new(pool_t pool, const struct mauth_passdb_se
 	return &db->module;
 }
 
-/* Runs once per process. Auth workers come here too, for the sake of other passdbs; they never ask us anything, and
- * the client connects only when it is asked. */
+/* Runs once per process. Auth workers come here too, for the sake of other passdbs; they never ask us anything,
+ * and the client connects only when it is asked. */
 static void passdb_modernauth_init(struct passdb_module *module)
 {
 	struct mauth_passdb *db = container_of(module, struct mauth_passdb, module);

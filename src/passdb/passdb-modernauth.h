@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_PASSDB_MODERNAUTH_H
 #define MAUTH_PASSDB_MODERNAUTH_H
-/* The passdb "modernauth": asks the broker and translates its answer into Dovecot's words. Include auth-common.h and
- * passdb.h before this. */
+/* The passdb "modernauth": asks the broker and translates its answer into Dovecot's words. Include
+ * auth-common.h and passdb.h before this. */
 
 #include "modernauth/client.h"
 

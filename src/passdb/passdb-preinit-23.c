@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Dovecot 2.3: settings are one string, "args = /etc/dovecot/modernauth.conf [socket=PATH] [timeout=20s]". A mistake
- * in it ends the auth process here, at its start, and nowhere later. */
+/* Dovecot 2.3: settings are one string, "args = /etc/dovecot/modernauth.conf [socket=PATH] [timeout=20s]". A
+ * mistake in it ends the auth process here, at its start, and nowhere later. */
 #include "auth-common.h"
 #include "auth-settings.h"
 #include "passdb.h"

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define LOOK_MSECS 1000         /* how often the path is compared with the open file */
@@ -169,22 +168,29 @@ static void take_back(struct mauth_audit_file *file, ssize_t written)
 static enum mauth_status write_line(struct mauth_audit_file *file, const char *line, size_t size,
 				    struct mauth_error *error_r)
 {
-	/* One call for all: with O_APPEND two processes do not mix their lines. */
-	struct iovec parts[2] = { { (void *)(uintptr_t) "\n", file->torn ? 1 : 0 },
-				  { (void *)(uintptr_t)line, size } };
-	size_t all = parts[0].iov_len + size;
+	struct mauth_buf ended = { 0 };
 	ssize_t written;
 	int code;
 
+	if (file->torn) {
+		mauth_buf_putc(&ended, '\n');
+		mauth_buf_append(&ended, line, size);
+		line = ended.data;
+		size = ended.size;
+	}
+	/* One call for all: with O_APPEND two processes do not mix their lines. */
 	do
-		written = writev(file->fd, parts, 2);
+		written = write(file->fd, line, size);
 	while (written < 0 && errno == EINTR);
-	if (written == (ssize_t)all) {
+	code = errno;
+	mauth_buf_free(&ended);
+	if (written == (ssize_t)size) {
 		file->torn = false;
 		return MAUTH_OK;
 	}
 	/* Half a write is what the last free blocks of a disk allow. */
-	code = written < 0 ? errno : ENOSPC;
+	if (written >= 0)
+		code = ENOSPC;
 	take_back(file, written);
 	/* Whatever it was, a fresh descriptor may be better: the path may lead to another disk by now. */
 	close_file(file);

@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mauth_aadsts_table *table = mauth_aadsts_new();
 	const size_t before = mauth_aadsts_count(table);
-	const struct mauth_aadsts_row first = *mauth_aadsts_at(table, 0);
+	const char *first = mauth_aadsts_at(table, 0)->advice;
 	struct mauth_error error;
 
 	/* Twice, so that overrides are overridden. */
@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		MUST(status == MAUTH_CONFIG && error.status == MAUTH_CONFIG);
 		MUST(strncmp(error.text, "rows:", 5) == 0);
 		MUST(mauth_aadsts_count(table) == before);
-		MUST(memcmp(mauth_aadsts_at(table, 0), &first, sizeof(first)) == 0);
+		MUST(mauth_aadsts_at(table, 0)->advice == first);
 	}
 	check_rows(table);
 	mauth_aadsts_free(&table);

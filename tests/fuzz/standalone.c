@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Replays every file of the directories given as arguments through a fuzz target, without libFuzzer: what a fuzzer has
- * found once is tested in every run. Fails if there is nothing to replay, so that a lost corpus is noticed. */
+/* Replays every file of the directories given as arguments through a fuzz target, without libFuzzer: what a fuzzer
+ * has found once is tested in every run. Fails if there is nothing to replay, so that a lost corpus is noticed. */
 
 #include "fuzz.h"
 

@@ -189,6 +189,15 @@ struct outcome world_refuse(struct world *world, const char *user, const char *p
 	return outcome;
 }
 
+void world_expect_renewal(struct world *world)
+{
+	struct outcome outcome = world_login(world, ALICE, GOOD);
+
+	world_ended(&outcome, MAUTH_OK);
+	assert_true(outcome.cached);
+	assert_int_equal(fake_http_open(world->http), 1);
+}
+
 enum mauth_status world_report(struct world *world, const char *token_id, enum mauth_upstream_result result)
 {
 	struct mauth_upstream_report report = {

@@ -65,6 +65,8 @@ void world_expect(struct world *world, const char *user, const char *password, e
 struct outcome world_fetch(struct world *world, const char *user, const char *password, unsigned int expires_in);
 /* A login for which Entra is asked and says no with code. */
 struct outcome world_refuse(struct world *world, const char *user, const char *password, int code);
+/* A login of ALICE with GOOD that is given the cached token and has another one fetched in the background. */
+void world_expect_renewal(struct world *world);
 /* Reports what the upstream said about the token. */
 enum mauth_status world_report(struct world *world, const char *token_id, enum mauth_upstream_result result);
 

@@ -194,6 +194,7 @@ static void what_is_no_line_at_all_is_kept_and_ended(void **state)
 static int fill_up(struct fixture *f)
 {
 	const struct rlimit limit = { 10, 10 };
+	struct stat st;
 
 	signal(SIGXFSZ, SIG_IGN);
 	if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
@@ -205,8 +206,10 @@ static int fill_up(struct fixture *f)
 		return 3;
 	if (count(f->sinks.lines, "error audit file") != 1)
 		return 4;
-	/* Nine octets are taken; one is left. */
-	return append(f, "\n") == MAUTH_OK ? 0 : 5;
+	/* Whoever reads now must find no half of a record. Nine octets are taken; one is left. */
+	if (stat(f->path, &st) != 0 || st.st_size != 9)
+		return 5;
+	return append(f, "\n") == MAUTH_OK ? 0 : 6;
 }
 
 static void a_full_disk_leaves_whole_records_only(void **state)

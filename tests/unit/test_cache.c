@@ -353,7 +353,7 @@ static void a_million_lookups_find_what_they_look_for(void **state)
 
 struct named {
 	struct mauth_node node;
-	char upn[24];
+	char upn[32];
 };
 
 static const char *named_upn(const struct mauth_node *node)

@@ -72,7 +72,8 @@ static void answered(const struct mauth_client_reply *reply, void *context)
 	answer->calls++;
 	answer->done = true;
 	answer->status = reply->status;
-	copy(answer->token, sizeof(answer->token), reply->token == NULL ? NULL : mauth_secret_expose(reply->token));
+	copy(answer->token, sizeof(answer->token),
+	     reply->token == NULL ? NULL : mauth_secret_expose(reply->token));
 	copy(answer->token_id, sizeof(answer->token_id), reply->token_id);
 	copy(answer->mailbox, sizeof(answer->mailbox), reply->mailbox);
 	copy(answer->host, sizeof(answer->host), reply->host);
@@ -278,8 +279,8 @@ static void a_login_is_answered_with_its_grant(void **state)
 	hear(bench, "1:LOGIN\t1\t");
 	assert_memory_equal(bench->heard.data, "1:VERSION\tmodernauth\t1\t0\n1:CLIENT\tname=test\tpid=", 47);
 	assert_true(heard(bench, "\tconfig=/etc/modernauth.conf\n"));
-	assert_true(heard(bench, "\tuser=user@example.com\tpass=s3cret\001t\tservice=imap\tmech=PLAIN\trip=192.0.2.1\t"
-			  "rport=4711\ttls=yes\tsession=sess+1\ttimeout="));
+	assert_true(heard(bench, "\tuser=user@example.com\tpass=s3cret\001t\tservice=imap\tmech=PLAIN\t"
+			  "rip=192.0.2.1\trport=4711\ttls=yes\tsession=sess+1\ttimeout="));
 	say(bench, 1, "OK\t1\t" GRANT "\tcached=no\n");
 	await(bench, &answer);
 	assert_int_equal(answer.status, MAUTH_OK);
@@ -358,8 +359,8 @@ static void every_refusal_and_every_unusable_grant_has_its_status(void **state)
 		login(bench, "u@example.com", &answer);
 		snprintf(asked, sizeof(asked), "1:LOGIN\t%u\t", i + 1);
 		hear(bench, asked);
-		snprintf(reply, sizeof(reply), "%.*s%u%s", (int)(mark - refusals[i].reply), refusals[i].reply, i + 1,
-			 mark + 2);
+		snprintf(reply, sizeof(reply), "%.*s%u%s", (int)(mark - refusals[i].reply), refusals[i].reply,
+			 i + 1, mark + 2);
 		say(bench, 1, reply);
 		await(bench, &answer);
 		if (answer.status != refusals[i].status || strcmp(answer.reason, refusals[i].reason) != 0)
@@ -786,7 +787,7 @@ static void a_slow_broker_gets_everything_in_the_end(void **state)
 	assert_non_null(answers);
 	for (unsigned int i = 0; i < LOGINS; i++)
 		login(bench, "somebody-with-a-long-name@example.com", &answers[i]);
-	snprintf(last, sizeof(last), "1:LOGIN\t%u\t", LOGINS);
+	snprintf(last, sizeof(last), "1:LOGIN\t%d\t", LOGINS);
 	hear(bench, last);
 	mauth_client_free(&bench->client);
 	for (unsigned int i = 0; i < LOGINS; i++)

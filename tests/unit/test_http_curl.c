@@ -245,7 +245,7 @@ static const struct fault {
 	{ "a close", SERVER_H2, "/close", MAUTH_TEMPORARY, 0, "localhost:", "" },
 	{ "a close over HTTP/1.1", SERVER_H1, "/close", MAUTH_TEMPORARY, 0, "localhost:", "" },
 	{ "half a body", SERVER_H2, "/truncated", MAUTH_TEMPORARY, 0, "localhost:", "" },
-	{ "half a body over HTTP/1.1", SERVER_H1, "/truncated", MAUTH_TEMPORARY, 0, "in the middle", "" },
+	{ "half a body over HTTP/1.1", SERVER_H1, "/truncated", MAUTH_TEMPORARY, 0, "before the reply was complete", "" },
 	{ "a stream given up", SERVER_H2, "/give-up", MAUTH_TEMPORARY, 0, "gave the request up", "" },
 	{ "something that is not HTTP", SERVER_H1, "/garbage", MAUTH_PROTOCOL, 0, "not HTTP", "" },
 	{ "nobody listens", SERVER_NONE, "/ok", MAUTH_TEMPORARY, 0, "Connection refused", "firewall" },
@@ -392,10 +392,9 @@ static void after_a_timeout_others_use_a_new_connection(void **state)
 	assert_false(slow.done);
 	wait_for(&bench, &slow);
 	assert_string_equal(slow.body, "late");
-	/* Now the suspect one is empty and is replaced; the new one stays. */
+	/* The new one stays. */
 	assert_int_equal(post(&bench, SERVER_H2, "/ok").status, 200);
-	assert_int_equal(post(&bench, SERVER_H2, "/ok").status, 200);
-	assert_int_equal(number_of(&bench, "/connections/h2"), after + 1);
+	assert_int_equal(number_of(&bench, "/connections/h2"), after);
 	bench_end(&bench);
 }
 
@@ -512,6 +511,20 @@ static unsigned int storm(struct bench *bench, enum server server, const char *p
 	return good;
 }
 
+/* Asks with a client of its own: the one under test is not to see that server. */
+static unsigned int connections_of(enum server server)
+{
+	struct bench bench;
+	char path[64];
+	unsigned int count;
+
+	bench_begin(&bench, 0);
+	snprintf(path, sizeof(path), "/connections/%s", server_names[server]);
+	count = number_of(&bench, path);
+	bench_end(&bench);
+	return count;
+}
+
 static void storm_of_replies(struct bench *bench, enum server server, const char *path, unsigned int count,
 			     struct result *results)
 {
@@ -523,16 +536,18 @@ static void storm_of_replies(struct bench *bench, enum server server, const char
 	fail_msg("not every call was answered with 200");
 }
 
+/* Hundreds of handshakes take valgrind longer than a connection may take. */
+static unsigned int slowness(void)
+{
+	return getenv("SLOW_TESTS") == NULL ? 1 : 10;
+}
+
 static void many_calls_share_connections(void **state)
 {
 	static const struct {
 		enum server server;
-		const char *counter;
 		unsigned int count, connections;
-	} table[] = {
-		{ SERVER_H2, "/connections/h2", 2000, 21 },
-		{ SERVER_H1, "/connections/h1", 300, 102 },
-	};
+	} table[] = { { SERVER_H2, 2000, 20 }, { SERVER_H1, 300, 100 } };
 	struct result *results = mauth_new_array(2000, sizeof(*results));
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -540,9 +555,10 @@ static void many_calls_share_connections(void **state)
 		unsigned int before;
 
 		bench_begin(&bench, 0);
-		before = number_of(&bench, table[i].counter);
-		storm_of_replies(&bench, table[i].server, "/delay/200", table[i].count, results);
-		assert_in_range(number_of(&bench, table[i].counter) - before, 1, table[i].connections);
+		before = connections_of(table[i].server);
+		storm_of_replies(&bench, table[i].server, "/delay/200", table[i].count / slowness(), results);
+		/* Asking over HTTP/1.1 was one connection, too. */
+		assert_in_range(connections_of(table[i].server) - before, 1, table[i].connections + 1);
 		bench_end(&bench);
 	}
 	free(results);
@@ -567,6 +583,7 @@ static void dropped_fresh_connections_stall_nobody(void **state)
 	struct result *results = mauth_new_array(50, sizeof(*results));
 	static const enum server servers[] = { SERVER_H2, SERVER_H1, SERVER_DROP };
 	static const char *const paths[] = { "/reset", "/close" };
+	unsigned int count = 50 / slowness();
 
 	for (size_t i = 0; i < 6; i++) {
 		struct bench bench;
@@ -574,8 +591,8 @@ static void dropped_fresh_connections_stall_nobody(void **state)
 
 		bench_begin(&bench, 0);
 		begin = mauth_mono_msecs(poll_loop_loop(bench.loop));
-		assert_int_equal(storm(&bench, servers[i / 2], paths[i % 2], 50, results), 0);
-		for (unsigned int j = 0; j < 50; j++)
+		assert_int_equal(storm(&bench, servers[i / 2], paths[i % 2], count, results), 0);
+		for (unsigned int j = 0; j < count; j++)
 			assert_int_equal(results[j].error.status, MAUTH_TEMPORARY);
 		assert_int_equal(post(&bench, SERVER_H2, "/ok").status, 200);
 		assert_in_range(mauth_mono_msecs(poll_loop_loop(bench.loop)) - begin, 0, 5000);
@@ -650,7 +667,7 @@ static void what_the_server_refused_unseen_is_sent_once_more(void **state)
 	}
 }
 
-static void an_ever_refusing_server_gets_two_tries(void **state)
+static void an_ever_refusing_server_gets_three_tries(void **state)
 {
 	struct bench bench;
 	struct result result;
@@ -659,7 +676,7 @@ static void an_ever_refusing_server_gets_two_tries(void **state)
 	assert_int_equal(post(&bench, SERVER_H2, "/ok").status, 200);
 	result = post(&bench, SERVER_H2, "/refuse/always");
 	assert_int_equal(result.error.status, MAUTH_TEMPORARY);
-	assert_int_equal(number_of(&bench, "/count/refuse/always"), 2);
+	assert_int_equal(number_of(&bench, "/count/refuse/always"), 3);
 	bench_end(&bench);
 }
 
@@ -826,7 +843,7 @@ int main(void)
 		cmocka_unit_test(dropped_fresh_connections_stall_nobody),
 		cmocka_unit_test(what_the_server_may_have_seen_is_not_sent_again),
 		cmocka_unit_test(what_the_server_refused_unseen_is_sent_once_more),
-		cmocka_unit_test(an_ever_refusing_server_gets_two_tries),
+		cmocka_unit_test(an_ever_refusing_server_gets_three_tries),
 		cmocka_unit_test(proxy_is_used),
 		cmocka_unit_test(proxy_of_the_environment_is_used),
 	};

@@ -212,7 +212,7 @@ static void two_bad_passwords_lock_in_us_government_clouds(void **state)
 static void a_threshold_that_cannot_be_counted_is_lowered(void **state)
 {
 	struct world world;
-	char password[8];
+	char password[16];
 	bool now = false;
 
 	begin(&world);
@@ -229,7 +229,7 @@ static void a_threshold_that_cannot_be_counted_is_lowered(void **state)
 static void refusals_that_do_not_count_never_lock(void **state)
 {
 	struct world world;
-	char password[8];
+	char password[16];
 
 	begin(&world);
 	for (int i = 0; i < 40; i++) {
@@ -309,7 +309,7 @@ static void the_allowance_shrinks_with_each_bad_password(void **state)
 static void the_newest_bad_passwords_are_the_ones_remembered(void **state)
 {
 	struct world world;
-	char password[8];
+	char password[16];
 
 	begin(&world);
 	for (unsigned int i = 0; i < MAUTH_SHIELD_SLOTS + 4; i++) {

@@ -116,6 +116,8 @@ static void names_have_a_longest_size(void **state)
 	assert_string_equal(upn.name, user);
 	long_name(user, MAUTH_USER_MAX + 1, "@contoso.com");
 	assert_int_equal(mauth_upn_from_login(config, user, &upn, NULL), MAUTH_BAD_CREDENTIALS);
+	long_name(user, MAUTH_USER_MAX + 1, "@other.com");
+	assert_int_equal(mauth_upn_from_login(config, user, &upn, NULL), MAUTH_BAD_CREDENTIALS);
 	/* The domain that is added may be one too many, too. */
 	long_name(user, MAUTH_USER_MAX - strlen("@contoso.com"), "");
 	assert_int_equal(mauth_upn_from_login(config, user, &upn, NULL), MAUTH_OK);

@@ -243,7 +243,10 @@ static void the_longest_line_fits_and_one_octet_more_does_not(void **state)
 
 	octets[MAUTH_LINE_MAX] = 'x';
 	octets[MAUTH_LINE_MAX + 1] = '\n';
-	mauth_buf_append(&reader.in, octets, sizeof(octets));
+	mauth_buf_append(&reader.in, octets, MAUTH_LINE_MAX + 1);
+	assert_false(mauth_wire_next(&reader, &text, &size, &overflow));
+	assert_true(overflow);
+	mauth_buf_append(&reader.in, octets + MAUTH_LINE_MAX + 1, 1);
 	assert_false(mauth_wire_next(&reader, &text, &size, &overflow));
 	assert_true(overflow);
 	mauth_wire_reader_free(&reader);

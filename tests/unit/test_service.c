@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: MIT */
+/* Two brokers in one process: the old one hands over to the new one through a real socket, as at a reload. */
+#include "broker/session.h"
+#include "core/mem.h"
+#include "fake_sinks.h"
+#include "poll_loop.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <pwd.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* Never waited for in full, unless something is wrong: these tests run under valgrind, too. */
+#define PATIENCE_MSECS 20000
+#define ALICE "alice@contoso.com"
+#define RIGHT "correct horse"
+#define TOKEN "token-of-alice"
+
+struct site {
+	struct poll_loop *loop;
+	struct fake_sinks sinks;
+	char dir[64], config[96], socket[96], audit[96], lock[96];
+	int listener;
+	struct mauth_watch *accepting;
+	struct mauth_service_state old, new;
+	bool old_started, new_started;
+};
+
+static struct site *site;
+static bool left, stop;
+
+static void client_gone(void)
+{
+}
+
+static void has_left(void)
+{
+	left = true;
+}
+
+static void write_config(const char *client_id, const char *more)
+{
+	const char *user = getpwuid(geteuid())->pw_name;
+	FILE *file = fopen(site->config, "w");
+
+	fprintf(file,
+		"state_dir = \"%s\"\naudit { path = \"%s\" }\nauth_user = \"%s\"\nlogin_user = \"%s\"\n"
+		"tenant \"contoso\" {\n domains = {\"contoso.com\"}\n tenant_id = \"contoso.onmicrosoft.com\"\n"
+		" client_id = \"%s\"\n authority = \"https://127.0.0.1:1\"\n}\n%s",
+		site->dir, site->audit, user, user, client_id, more);
+	fclose(file);
+}
+
+#define ID_1 "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
+#define ID_2 "9e5f94bc-e8a4-4e73-b8be-63364c29d754"
+
+static void start(struct mauth_service_state *service, bool *started)
+{
+	struct mauth_service_settings settings = { site->config, site->socket, site->lock, client_gone, has_left };
+	struct mauth_error error;
+
+	assert_int_equal(mauth_service_init(service, &settings, poll_loop_loop(site->loop), &site->sinks.log, &error),
+			 MAUTH_OK);
+	*started = true;
+	mauth_service_start(service);
+}
+
+/* The master's part: who connects to the handover listener meets the new broker. */
+static void accept_handover(bool readable, bool writable, void *context)
+{
+	struct mauth_error error;
+	int fd = accept(site->listener, NULL, NULL);
+
+	if (fd >= 0)
+		(void)mauth_session_new(&site->new, MAUTH_ROLE_HANDOVER, fd, &error);
+}
+
+static int setup(void **state)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	site = calloc(1, sizeof(*site));
+	left = stop = false;
+	site->loop = poll_loop_new();
+	fake_sinks_init(&site->sinks);
+	strcpy(site->dir, "/tmp/modernauth-unit.XXXXXX");
+	assert_non_null(mkdtemp(site->dir));
+	snprintf(site->config, sizeof(site->config), "%s/modernauth.conf", site->dir);
+	snprintf(site->socket, sizeof(site->socket), "%s/s", site->dir);
+	snprintf(site->lock, sizeof(site->lock), "%s/broker.lock", site->dir);
+	snprintf(site->audit, sizeof(site->audit), "%s/audit.jsonl", site->dir);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", site->socket);
+	site->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(site->listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(site->listener, 8), 0);
+	site->accepting = mauth_watch_add(poll_loop_loop(site->loop), site->listener, accept_handover, NULL);
+	mauth_watch_set(poll_loop_loop(site->loop), site->accepting, true, false);
+	write_config(ID_1, "");
+	start(&site->old, &site->old_started);
+	return 0;
+}
+
+static void remove_file(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", site->dir, name);
+	(void)unlink(path);
+}
+
+static int teardown(void **state)
+{
+	if (site->new_started)
+		mauth_service_deinit(&site->new);
+	if (site->old_started)
+		mauth_service_deinit(&site->old);
+	mauth_watch_remove(poll_loop_loop(site->loop), &site->accepting);
+	(void)close(site->listener);
+	assert_int_equal(poll_loop_timers(site->loop), 0);
+	assert_int_equal(poll_loop_watches(site->loop), 0);
+	poll_loop_free(&site->loop);
+	remove_file("modernauth.conf");
+	remove_file("audit.jsonl");
+	remove_file("broker.lock");
+	remove_file("s");
+	(void)rmdir(site->dir);
+	assert_null(strstr(site->sinks.lines, TOKEN));
+	assert_null(strstr(site->sinks.lines, RIGHT));
+	fake_sinks_free(&site->sinks);
+	free(site);
+	return 0;
+}
+
+static void run(unsigned int msecs)
+{
+	poll_loop_run_until(site->loop, &stop, msecs);
+}
+
+static struct mauth_secret *secret(const char *str)
+{
+	return mauth_secret_new(str, strlen(str));
+}
+
+static void warm_alice(struct mauth_service_state *service)
+{
+	struct mauth_secret *password = secret(RIGHT), *token = secret(TOKEN);
+	struct mauth_cache_item item = {
+		.tenant = service->config->tenants[0]->key, .upn = ALICE, .password = password, .token = token,
+		.expires_in = 3600, .refresh_in = 3000,
+	};
+
+	mauth_cache_put(mauth_broker_cache(service->broker), &item);
+	mauth_secret_free(&password);
+	mauth_secret_free(&token);
+}
+
+/* Is alice warm, with her password and no other? */
+static bool knows_alice(struct mauth_service_state *service)
+{
+	struct mauth_cache *cache = mauth_broker_cache(service->broker);
+	struct mauth_cache_entry *entry = mauth_cache_find(cache, service->config->tenants[0]->key, ALICE);
+	struct mauth_secret *password = secret(RIGHT), *wrong = secret("wrong"), *token;
+
+	if (entry == NULL) {
+		mauth_secret_free(&password);
+		mauth_secret_free(&wrong);
+		return false;
+	}
+	token = mauth_cache_token(entry);
+	assert_string_equal(mauth_secret_expose(token), TOKEN);
+	assert_true(mauth_cache_verify(cache, entry, password));
+	assert_false(mauth_cache_verify(cache, entry, wrong));
+	assert_in_range(mauth_cache_life(cache, entry), 3500, 3600);
+	mauth_secret_free(&password);
+	mauth_secret_free(&wrong);
+	mauth_secret_free(&token);
+	return true;
+}
+
+/* As at a reload: the new one starts while the old one lives, then the old one is told. */
+static void reload(void)
+{
+	start(&site->new, &site->new_started);
+	assert_int_equal(site->new.phase, MAUTH_PHASE_WAITING);
+	mauth_service_leave(&site->old);
+	assert_false(left);
+	poll_loop_run_until(site->loop, &left, PATIENCE_MSECS);
+	assert_true(left);
+	for (unsigned int i = 0; i < PATIENCE_MSECS / 20 && site->new.phase != MAUTH_PHASE_SERVING; i++)
+		run(20);
+}
+
+static void state_is_handed_over(void **state)
+{
+	struct mauth_secret *bad = secret("bad");
+	struct mauth_refusal refusal;
+
+	warm_alice(&site->old);
+	mauth_shield_refused(mauth_broker_shield(site->old.broker), site->old.config->tenants[0]->key, ALICE, bad,
+			     MAUTH_BAD_CREDENTIALS, 50126, true, 5);
+	reload();
+	assert_int_equal(site->new.phase, MAUTH_PHASE_SERVING);
+	assert_true(knows_alice(&site->new));
+	assert_true(mauth_shield_remembers(mauth_broker_shield(site->new.broker), site->new.config->tenants[0]->key,
+					   ALICE, bad, &refusal));
+	assert_int_equal(refusal.status, MAUTH_BAD_CREDENTIALS);
+	assert_int_equal(refusal.code, 50126);
+	mauth_secret_free(&bad);
+}
+
+static void many_tokens_are_handed_over(void **state)
+{
+	struct mauth_secret *password = secret(RIGHT), *token;
+	struct mauth_cache_stats stats;
+	char upn[64], *text = malloc(MAUTH_TOKEN_MAX + 1);
+
+	memset(text, 't', MAUTH_TOKEN_MAX);
+	token = mauth_secret_new(text, MAUTH_TOKEN_MAX);
+	for (unsigned int i = 0; i < 1000; i++) {
+		struct mauth_cache_item item = {
+			.tenant = site->old.config->tenants[0]->key, .upn = upn, .password = password,
+			.token = token, .expires_in = 3600, .refresh_in = 3000,
+		};
+
+		snprintf(upn, sizeof(upn), "user%u@contoso.com", i);
+		mauth_cache_put(mauth_broker_cache(site->old.broker), &item);
+	}
+	reload();
+	mauth_cache_stats(mauth_broker_cache(site->new.broker), &stats);
+	assert_int_equal(stats.entries, 1000);
+	mauth_secret_free(&password);
+	mauth_secret_free(&token);
+	free(text);
+}
+
+static void broken_file_leaves_old_configuration(void **state)
+{
+	warm_alice(&site->old);
+	write_config(ID_1, "nonsense = yes\n");
+	reload();
+	assert_int_equal(site->new.phase, MAUTH_PHASE_SERVING);
+	assert_non_null(site->new.config);
+	assert_string_equal(site->new.config->tenants[0]->client_id, ID_1);
+	assert_true(knows_alice(&site->new));
+	assert_non_null(strstr(site->sinks.lines, "continuing with the previous configuration"));
+	assert_non_null(strstr(site->sinks.lines, "modernauth.conf:"));
+}
+
+static void broken_file_can_be_mended_by_the_next_reload(void **state)
+{
+	warm_alice(&site->old);
+	write_config(ID_1, "nonsense = yes\n");
+	reload();
+	mauth_service_deinit(&site->old);
+	site->old = site->new;
+	/* What the sessions and the broker point to has moved: only possible since nobody is connected any more. */
+	mauth_service_deinit(&site->old);
+	site->old_started = site->new_started = false;
+	write_config(ID_2, "");
+	start(&site->new, &site->new_started);
+	run(50);
+	assert_int_equal(site->new.phase, MAUTH_PHASE_SERVING);
+	assert_string_equal(site->new.config->tenants[0]->client_id, ID_2);
+}
+
+static void changed_tenant_loses_its_tokens(void **state)
+{
+	warm_alice(&site->old);
+	write_config(ID_2, "");
+	reload();
+	assert_int_equal(site->new.phase, MAUTH_PHASE_SERVING);
+	assert_false(knows_alice(&site->new));
+}
+
+static void dead_predecessor_leaves_a_cold_start(void **state)
+{
+	warm_alice(&site->old);
+	start(&site->new, &site->new_started);
+	run(100);
+	assert_int_equal(site->new.phase, MAUTH_PHASE_WAITING);
+	mauth_service_deinit(&site->old);
+	site->old_started = false;
+	for (unsigned int i = 0; i < PATIENCE_MSECS / 20 && site->new.phase != MAUTH_PHASE_SERVING; i++)
+		run(20);
+	assert_int_equal(site->new.phase, MAUTH_PHASE_SERVING);
+	assert_false(knows_alice(&site->new));
+}
+
+static void only_one_is_alone(void **state)
+{
+	start(&site->new, &site->new_started);
+	run(200);
+	assert_int_equal(site->old.phase, MAUTH_PHASE_SERVING);
+	assert_int_equal(site->new.phase, MAUTH_PHASE_WAITING);
+}
+
+static void without_successor_it_leaves_anyway(void **state)
+{
+	(void)unlink(site->socket);
+	mauth_service_leave(&site->old);
+	poll_loop_run_until(site->loop, &left, PATIENCE_MSECS);
+	assert_true(left);
+	assert_non_null(strstr(site->sinks.lines, "no successor took over"));
+}
+
+/* --- sessions */
+
+static char heard[65536];
+
+/* Adds what the broker has said to the client at fd to what it said before. */
+static void hear(int fd)
+{
+	size_t size = strlen(heard);
+	ssize_t got;
+
+	run(20);
+	while ((got = recv(fd, heard + size, sizeof(heard) - size - 1, MSG_DONTWAIT)) > 0)
+		size += (size_t)got;
+	heard[size] = '\0';
+}
+
+/* Waits until the broker has said needle. */
+static void expect(int fd, const char *needle)
+{
+	for (unsigned int i = 0; i < PATIENCE_MSECS / 20 && strstr(heard, needle) == NULL; i++)
+		hear(fd);
+	if (strstr(heard, needle) == NULL)
+		fail_msg("no \"%s\" in \"%s\"", needle, heard);
+}
+
+static int connect_as(struct mauth_service_state *service, enum mauth_role role)
+{
+	struct mauth_error error;
+	int fds[2];
+
+	heard[0] = '\0';
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	assert_int_equal(mauth_session_new(service, role, fds[0], &error), MAUTH_OK);
+	return fds[1];
+}
+
+static void say_text(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+#define HELLO "VERSION\tmodernauth\t1\t0\nCLIENT\tname=test\tpid=1\n"
+#define LOGIN_ALICE "LOGIN\t7\tuser=" ALICE "\tpass=" RIGHT "\tservice=imap\n"
+
+static bool is_closed(int fd, unsigned int msecs)
+{
+	char c;
+
+	for (unsigned int i = 0; i <= msecs / 20; i++) {
+		ssize_t got;
+
+		run(20);
+		while ((got = recv(fd, &c, 1, MSG_DONTWAIT)) > 0)
+			;
+		if (got == 0)
+			return true;
+	}
+	return false;
+}
+
+static void warm_login_is_answered(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+	warm_alice(&site->old);
+	say_text(fd, HELLO LOGIN_ALICE);
+	expect(fd, "READY\trole=auth\n");
+	expect(fd, "OK\t7\thost=outlook.office365.com\tport=993\ttls=implicit\tmailbox=" ALICE "\ttoken="
+			       TOKEN "\t");
+	(void)close(fd);
+}
+
+static void leaving_broker_sends_its_clients_on(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+	/* nobody listens at the authority, so this one is open for a while */
+	say_text(fd, HELLO "LOGIN\t8\tuser=bob@contoso.com\tpass=x\tservice=imap\n");
+	run(20);
+	reload();
+	expect(fd, "BYE\n");
+	assert_null(strstr(heard, "\t8\t"));
+	(void)close(fd);
+}
+
+static void requests_wait_for_the_handover(void **state)
+{
+	int fd;
+
+	warm_alice(&site->old);
+	start(&site->new, &site->new_started);
+	fd = connect_as(&site->new, MAUTH_ROLE_AUTH);
+	say_text(fd, HELLO LOGIN_ALICE);
+	hear(fd);
+	assert_null(strstr(heard, "OK\t7"));
+	mauth_service_leave(&site->old);
+	poll_loop_run_until(site->loop, &left, PATIENCE_MSECS);
+	expect(fd, "OK\t7\t");
+	(void)close(fd);
+}
+
+static void roles_have_their_own_verbs(void **state)
+{
+	static const struct {
+		enum mauth_role role;
+		const char *line;
+	} foreign[] = {
+		{ MAUTH_ROLE_LOGIN, LOGIN_ALICE },
+		{ MAUTH_ROLE_LOGIN, "STATUS\t7\n" },
+		{ MAUTH_ROLE_ADMIN, LOGIN_ALICE },
+		{ MAUTH_ROLE_AUTH, "UPSTREAM\t7\tuser=" ALICE "\tservice=imap\tresult=refused\n" },
+		{ MAUTH_ROLE_AUTH, "TAKE\t7\twhat=end\n" },
+		{ MAUTH_ROLE_HANDOVER, LOGIN_ALICE },
+		/* the one who is alone has nobody to take over from */
+		{ MAUTH_ROLE_HANDOVER, "TAKE\t7\twhat=end\n" },
+	};
+
+	warm_alice(&site->old);
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		int fd = connect_as(&site->old, foreign[i].role);
+
+		say_text(fd, HELLO);
+		say_text(fd, foreign[i].line);
+			expect(fd, "BAD\t");
+		assert_null(strstr(heard, "OK\t"));
+		assert_null(strstr(heard, "DONE\t"));
+		(void)close(fd);
+		run(10);
+	}
+}
+
+static void nonsense_ends_the_connection(void **state)
+{
+	static const char *const nonsense[] = {
+		"GET / HTTP/1.0\n", "VERSION\tother\t1\t0\n", "VERSION\tmodernauth\t2\t0\n", "\n", "\t\t\t\n",
+		"VERSION\tmodernauth\t1\t0\nLOGIN\t1\tuser=a\n",
+	};
+
+	for (size_t i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
+		int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+		say_text(fd, nonsense[i]);
+		assert_true(is_closed(fd, PATIENCE_MSECS));
+		(void)close(fd);
+	}
+}
+
+static void long_line_ends_the_connection(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+	char *line = malloc(MAUTH_LINE_MAX + 2);
+
+	memset(line, 'x', MAUTH_LINE_MAX + 1);
+	line[MAUTH_LINE_MAX + 1] = '\0';
+	say_text(fd, HELLO);
+	say_text(fd, line);
+	assert_true(is_closed(fd, PATIENCE_MSECS));
+	(void)close(fd);
+	free(line);
+}
+
+static void malformed_requests_are_named_then_ended(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+	say_text(fd, HELLO "LOGIN\t1\tuser=a\nLOGIN\tx\nLOGIN\t0\tuser=a\tpass=b\tservice=imap\n");
+	expect(fd, "BAD\t0\t");
+	assert_false(is_closed(fd, 40));
+	for (unsigned int i = 0; i < 20; i++)
+		say_text(fd, "WHAT\t1\n");
+	assert_true(is_closed(fd, PATIENCE_MSECS));
+	(void)close(fd);
+}
+
+static void other_configuration_is_refused(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+	warm_alice(&site->old);
+	say_text(fd, "VERSION\tmodernauth\t1\t0\nCLIENT\tname=auth\tpid=1\tconfig=/etc/other.conf\n" LOGIN_ALICE);
+	expect(fd, "FAIL\t7\tcode=config");
+	(void)close(fd);
+}
+
+static void same_id_twice_is_malformed(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+	say_text(fd, HELLO "LOGIN\t9\tuser=bob@contoso.com\tpass=x\tservice=imap\n"
+		 "LOGIN\t9\tuser=bob@contoso.com\tpass=y\tservice=imap\n");
+	expect(fd, "BAD\t0\t");
+	(void)close(fd);
+}
+
+static void gone_client_cancels_its_logins(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+	struct mauth_broker_stats stats;
+
+	say_text(fd, HELLO "LOGIN\t9\tuser=bob@contoso.com\tpass=x\tservice=imap\n");
+	run(10);
+	(void)close(fd);
+	run(50);
+	mauth_broker_stats(site->old.broker, &stats);
+	assert_int_equal(stats.open, 0);
+	assert_int_equal(stats.logins, 1);
+}
+
+static void status_names_what_is_cached(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_ADMIN);
+
+	warm_alice(&site->old);
+	say_text(fd, HELLO "STATUS\t3\n");
+	expect(fd, "OK\t3\tlogins=0\t");
+	expect(fd, "\tcached_identities=1\t");
+	(void)close(fd);
+}
+
+static void lookup_gives_no_token(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_AUTH);
+
+	warm_alice(&site->old);
+	say_text(fd, HELLO "LOOKUP\t4\tuser=" ALICE "\tservice=imap\nLOOKUP\t5\tuser=a@elsewhere.org\tservice=imap\n");
+	expect(fd, "OK\t4\n");
+	expect(fd, "FAIL\t5\tcode=not_ours");
+	assert_null(strstr(heard, TOKEN));
+	(void)close(fd);
+}
+
+int main(void)
+{
+#define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		CASE(state_is_handed_over),
+		CASE(many_tokens_are_handed_over),
+		CASE(broken_file_leaves_old_configuration),
+		CASE(broken_file_can_be_mended_by_the_next_reload),
+		CASE(changed_tenant_loses_its_tokens),
+		CASE(dead_predecessor_leaves_a_cold_start),
+		CASE(only_one_is_alone),
+		CASE(without_successor_it_leaves_anyway),
+		CASE(warm_login_is_answered),
+		CASE(leaving_broker_sends_its_clients_on),
+		CASE(requests_wait_for_the_handover),
+		CASE(roles_have_their_own_verbs),
+		CASE(nonsense_ends_the_connection),
+		CASE(long_line_ends_the_connection),
+		CASE(malformed_requests_are_named_then_ended),
+		CASE(other_configuration_is_refused),
+		CASE(same_id_twice_is_malformed),
+		CASE(gone_client_cancels_its_logins),
+		CASE(status_names_what_is_cached),
+		CASE(lookup_gives_no_token),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
