@@ -4,6 +4,7 @@
 /* What the benchmark's stand-ins share: one process, one epoll, TLS servers, commands on standard input. */
 
 #include "core/mem.h"
+#include "tally.h"
 
 #include <openssl/ssl.h>
 
@@ -35,7 +36,6 @@ struct server_settings {
 	unsigned int port;                       /* 0: any */
 };
 
-int64_t now_usecs(void);
 /* Listens on 127.0.0.1, prints the port and runs until standard input ends. */
 void server_run(const struct server_settings *settings, const struct server_handlers *handlers);
 /* Sends peer->out as far as it goes. */

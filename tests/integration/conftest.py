@@ -4,6 +4,7 @@ of the run: nothing unexpected in the logs, no process left, no secret anywhere.
 
 import os
 import shutil
+import tempfile
 
 import pytest
 
@@ -39,12 +40,15 @@ def canary():
 
 
 @pytest.fixture(scope="session")
-def running_standin(tmp_path_factory):
-    with Standin().start(tmp_path_factory.mktemp("standin")) as standin:
-        # Thousands of sessions of one user are none of Exchange's business here.
+def running_standin():
+    # Not pytest's own directory: the broker's user must be able to read the CA's certificate.
+    directory = tempfile.mkdtemp(prefix="ma-standin-", dir="/tmp")
+    os.chmod(directory, 0o755)
+    with Standin().start(directory) as standin:
         for name, tenant in settings.EXTRA_DOMAINS.items():
             standin.domain(name, tenant=tenant)
         yield standin
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

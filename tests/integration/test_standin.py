@@ -425,6 +425,14 @@ def test_replies_can_be_spoilt(standin, fault, check):
     assert post(standin, ropc()).status == 200
 
 
+@pytest.mark.parametrize("action, is_reset", [("reset", True), ("reset-mid", True), ("close", False)])
+def test_a_reset_is_one_and_a_close_is_none(standin, action, is_reset):
+    standin.fault(action=action, times=1)
+    # curl, because Python's ssl takes a reset for an end of file
+    run = curl(standin, "--http1.1", standin.token_url(), *curl_form(ropc()))
+    assert run.returncode != 0 and (b"reset by peer" in run.stderr) == is_reset, run.stderr
+
+
 @pytest.mark.parametrize("size", [2048, 4096, 6144, 8192, 12288, 16384, 20000])
 def test_tokens_can_be_of_any_size(standin, size):
     standin.entra(token_size=size)

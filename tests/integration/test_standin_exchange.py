@@ -363,14 +363,14 @@ def test_pop3_ends_with_its_token_at_the_next_command(standin, wire):
 
 
 def test_pop3_with_stls_reads_and_deletes(standin):
-    standin.add_message(ALICE, subject="Second")
+    standin.add_message(ALICE, subject="Second", text="before\n.\nafter\n")
     client = poplib.POP3("127.0.0.1", standin.ports["pop3"], timeout=10)
     client.stls(standin.context())
     client._putcmd("AUTH XOAUTH2")
     assert client.file.readline() == b"+ \r\n"
     client._shortcmd(blob(ALICE, standin.mint(ALICE)["access_token"]))
     assert client.stat()[0] == 2 and len(client.uidl()[1]) == 2
-    assert b".A line with a dot." in client.retr(1)[1]
+    assert b".A line with a dot." in client.retr(1)[1] and client.retr(2)[1][-3:] == [b"before", b".", b"after"]
     assert client.top(2, 0)[1][2] == b"Subject: Second"
     client.dele(1)
     client.quit()
@@ -379,24 +379,30 @@ def test_pop3_with_stls_reads_and_deletes(standin):
 
 # -- SMTP
 
-def smtp_login(standin, user=ALICE, port="smtp", initial=True, token=None):
-    client = smtplib.SMTP("127.0.0.1", standin.ports[port], timeout=10)
-    client.ehlo()
-    assert "auth" not in client.esmtp_features
-    assert client.docmd("AUTH XOAUTH2")[0] == 530
-    client.starttls(context=standin.context())
-    client.ehlo()
-    assert client.esmtp_features["auth"].strip() == "LOGIN XOAUTH2"
-    response = blob(user, token or standin.mint(user)["access_token"])
-    if initial:
-        return client, client.docmd("AUTH", "XOAUTH2 " + response)
-    assert client.docmd("AUTH", "XOAUTH2") == (334, b"")
-    return client, client.docmd(response)
+@pytest.fixture
+def smtp_login(standin):
+    """smtp_login(user): the client and the answer to AUTH."""
+    with contextlib.ExitStack() as stack:
+        def login(user=ALICE, initial=True, token=None):
+            client = smtplib.SMTP("127.0.0.1", standin.ports["smtp"], timeout=10)
+            stack.callback(client.close)
+            client.ehlo()
+            assert "auth" not in client.esmtp_features
+            assert client.docmd("AUTH XOAUTH2")[0] == 530
+            client.starttls(context=standin.context())
+            client.ehlo()
+            assert client.esmtp_features["auth"].strip() == "LOGIN XOAUTH2"
+            response = blob(user, token or standin.mint(user)["access_token"])
+            if initial:
+                return client, client.docmd("AUTH", "XOAUTH2 " + response)
+            assert client.docmd("AUTH", "XOAUTH2") == (334, b"")
+            return client, client.docmd(response)
+        yield login
 
 
 @pytest.mark.parametrize("initial", [True, False])
-def test_smtp_delivers_what_an_authenticated_user_sends(standin, initial):
-    client, answer = smtp_login(standin, initial=initial)
+def test_smtp_delivers_what_an_authenticated_user_sends(standin, smtp_login, initial):
+    client, answer = smtp_login(initial=initial)
     assert answer == (235, b"2.7.0 Authentication successful")
     assert client.sendmail(ALICE, [BOB, "out@example.com"], "Subject: hello\r\n\r\n.dot\r\n") == {}
     assert client.mail(SHARED)[0] == 250 and client.rset()[0] == 250
@@ -407,8 +413,8 @@ def test_smtp_delivers_what_an_authenticated_user_sends(standin, initial):
     assert "Subject: hello" in standin.mailbox(BOB)["INBOX"][1]["data"]
 
 
-def test_smtp_takes_chunks(standin):
-    client, _ = smtp_login(standin)
+def test_smtp_takes_chunks(standin, smtp_login):
+    client, _ = smtp_login()
     client.mail(ALICE), client.rcpt(BOB)
     client.send(b"BDAT 5\r\nSubje")
     assert client.getreply()[0] == 250
@@ -433,16 +439,15 @@ def test_smtp_wants_authentication_first(standin):
     ("smtp.refused", 535, b"5.7.3"), ("smtp.limit", 432, b"4.3.2"), ("smtp.busy", 421, b"4.3.2"),
     ("smtp.expiring", 501, b"5.5.127"), ("smtp.removed", 550, b"5.7.30"), ("nosmtp", 535, b"for the Mailbox"),
     ("notconnected", 535, b"5.7.3")])
-def test_smtp_users_get_their_reply(standin, user, code, text):
-    client, answer = smtp_login(standin, user + "@contoso.com")
+def test_smtp_users_get_their_reply(standin, smtp_login, user, code, text):
+    _, answer = smtp_login(user + "@contoso.com")
     assert answer[0] == code and text in answer[1]
     assert standin.sessions()[0]["logged_in"] is False
-    client.close()
 
 
-def test_smtp_can_be_busy_or_want_a_fresh_token(standin, wire):
+def test_smtp_can_be_busy_or_want_a_fresh_token(standin, smtp_login, wire):
     standin.exchange(smtp_min_token_life=600)
-    assert smtp_login(standin, token=standin.mint(ALICE, expires_in=300)["access_token"])[1][0] == 501
+    assert smtp_login(token=standin.mint(ALICE, expires_in=300)["access_token"])[1][0] == 501
     standin.exchange(smtp_busy=True)
     assert wire("smtp").greeting.startswith("421 4.3.2")
 
@@ -469,39 +474,45 @@ def test_curl_reads_by_imap_and_pop3_and_sends_by_smtp(standin, tmp_path):
     assert "by curl" in standin.sent()[0]["data"]
 
 
-def relay(standin, port):
-    """host, port of a plain-text side door for clients without XOAUTH2: logs in, then passes bytes through."""
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        near, _ = listening.accept()
-        far = Wire(standin, port)
-        imap = port == "imaps"
-        token = standin.mint(ALICE)["access_token"]
-        far.line()
-        if imap:
-            far.ask("x AUTHENTICATE XOAUTH2 " + blob(ALICE, token))
-            near.sendall(b"* PREAUTH hello\r\n")
-        far.sock.settimeout(None)
-        threading.Thread(target=pump, args=(near, far.sock), daemon=True).start()
-        pump(far.sock, near)
-
-    def pump(source, sink):
+def pump(source, sink):
+    with contextlib.suppress(OSError):
+        while True:
+            data = source.recv(65536)
+            if not data:
+                break
+            sink.sendall(data)
+    for sock in (source, sink):
         with contextlib.suppress(OSError):
-            while True:
-                data = source.recv(65536)
-                if not data:
-                    break
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
 
-    threading.Thread(target=serve, daemon=True).start()
-    return listening.getsockname()
+
+@pytest.fixture
+def side_door(standin):
+    """Address of a plain-text door to alice's IMAP for clients without XOAUTH2; it logs in for them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        def serve():
+            near, _ = listening.accept()
+            far = Wire(standin, "imaps")
+            far.line()
+            far.ask("x AUTHENTICATE XOAUTH2 " + blob(ALICE, standin.mint(ALICE)["access_token"]))
+            far.sock.settimeout(None)
+            near.sendall(b"* PREAUTH Welcome\r\n")
+            back = threading.Thread(target=pump, args=(far.sock, near))
+            back.start()
+            pump(near, far.sock)
+            back.join()
+            near.close()
+            far.close()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()
+        thread.join(10)
 
 
 @pytest.mark.skipif(not shutil.which("mbsync"), reason="mbsync is not installed")
-def test_mbsync_reads_the_mailbox(standin, tmp_path):
-    host, port = relay(standin, "imaps")
+def test_mbsync_reads_the_mailbox(standin, side_door, tmp_path):
+    host, port = side_door
     (tmp_path / "mail").mkdir()
     (tmp_path / "rc").write_text(
         "IMAPStore far\nHost %s\nPort %d\nSSLType None\nUser a\nPass a\n\nMaildirStore near\nPath %s/mail/\n"
@@ -514,8 +525,8 @@ def test_mbsync_reads_the_mailbox(standin, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("mutt"), reason="mutt is not installed")
-def test_mutt_reads_the_mailbox(standin, tmp_path):
-    host, port = relay(standin, "imaps")
+def test_mutt_reads_the_mailbox(standin, side_door, tmp_path):
+    host, port = side_door
     copy = tmp_path / "copy"
     (tmp_path / "rc").write_text(
         "set imap_user=a imap_pass=a ssl_starttls=no ssl_force_tls=no mbox_type=mbox confirmcreate=no folder=%s "
@@ -530,8 +541,8 @@ def test_mutt_reads_the_mailbox(standin, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("fetchmail"), reason="fetchmail is not installed")
-def test_fetchmail_reads_the_mailbox(standin, tmp_path):
-    host, port = relay(standin, "imaps")
+def test_fetchmail_reads_the_mailbox(standin, side_door, tmp_path):
+    host, port = side_door
     settings = tmp_path / "rc"
     settings.write_text("poll %s port %d protocol IMAP user a password b is root here fetchall sslproto '' "
                         "mda \"cat >%s\"\n" % (host, port, tmp_path / "copy"))

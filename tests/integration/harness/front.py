@@ -25,7 +25,7 @@ LEVELS = re.compile(r"(?:^|\s)(Panic|Fatal|Error|Warning): ")
 HARMLESS = [
     r"fd limit \(ulimit -n\) is lower than required",
     r"Raw backtrace",                     # a Panic or Fatal line comes before it and counts
-    r"imap-login: .*Disconnected",
+    r"master: Warning: Killed with signal 15",
 ]
 
 

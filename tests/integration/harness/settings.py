@@ -58,6 +58,9 @@ service stats {
 }
 %(listeners)s
 !include %(dir)s/10-modernauth.conf
+service modernauth {
+  executable = modernauth -f %(dir)s/modernauth.conf
+}
 # Clients may come without TLS here; and the stand-in's certificate authority instead of the machine's.
 ssl = yes
 ssl_ca = <%(standin)s/ca.pem
