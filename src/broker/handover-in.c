@@ -18,13 +18,21 @@ struct mauth_handover_in {
 	} *files;
 	size_t files_count, octets;
 	/* a user is sent in several lines */
-	struct mauth_shield_user user;
+	struct mauth_shield_user *user;      /* NULL: none yet */
 	char upn[MAUTH_USER_MAX + 1];
 	uint32_t tenant;
 	size_t slots;
-	bool has_user;
 	unsigned int tokens, users;
 };
+
+static void drop_user(struct mauth_handover_in *in)
+{
+	if (in->user != NULL)
+		mauth_wipe(in->user, sizeof(*in->user));
+	free(in->user);
+	in->user = NULL;
+	in->slots = 0;
+}
 
 void mauth_handover_forget(struct mauth_service_state *service)
 {
@@ -38,7 +46,7 @@ void mauth_handover_forget(struct mauth_service_state *service)
 		mauth_buf_free(&in->files[i].content);
 	}
 	free(in->files);
-	mauth_wipe(in, sizeof(*in));
+	drop_user(in);
 	free(in);
 	service->in = NULL;
 }
@@ -168,13 +176,11 @@ static void finish_user(struct mauth_service_state *service)
 {
 	struct mauth_handover_in *in = service->in;
 
-	if (in->has_user && tenant_is_known(service->config, in->tenant)) {
-		mauth_shield_adopt(mauth_broker_shield(service->broker), &in->user, in->tenant, in->upn);
+	if (in->user != NULL && tenant_is_known(service->config, in->tenant)) {
+		mauth_shield_adopt(mauth_broker_shield(service->broker), in->user, in->tenant, in->upn);
 		in->users++;
 	}
-	memset(&in->user, 0, sizeof(in->user));
-	in->has_user = false;
-	in->slots = 0;
+	drop_user(in);
 }
 
 static bool take_user(struct mauth_service_state *service, const struct mauth_wire_line *line)
@@ -185,13 +191,14 @@ static bool take_user(struct mauth_service_state *service, const struct mauth_wi
 	if (service->broker == NULL || upn == NULL || strlen(upn) > MAUTH_USER_MAX)
 		return false;
 	finish_user(service);
-	if (!get_octets(line, "salt", in->user.salt, sizeof(in->user.salt)))
-		return false;
-	in->user.locked_until = get_int(line, "locked_until");
+	in->user = mauth_new(sizeof(*in->user));
+	in->user->locked_until = get_int(line, "locked_until");
 	in->tenant = (uint32_t)get_int(line, "tenant");
 	memcpy(in->upn, upn, strlen(upn) + 1);
-	in->has_user = true;
-	return true;
+	if (get_octets(line, "salt", in->user->salt, sizeof(in->user->salt)))
+		return true;
+	drop_user(in);
+	return false;
 }
 
 static bool take_slot(struct mauth_handover_in *in, const struct mauth_wire_line *line)
@@ -200,9 +207,9 @@ static bool take_slot(struct mauth_handover_in *in, const struct mauth_wire_line
 	struct mauth_shield_slot *slot;
 	enum mauth_status status;
 
-	if (!in->has_user || in->slots == MAUTH_SHIELD_SLOTS || name == NULL || !mauth_status_parse(name, &status))
+	if (in->user == NULL || in->slots == MAUTH_SHIELD_SLOTS || name == NULL || !mauth_status_parse(name, &status))
 		return false;
-	slot = &in->user.slots[in->slots];
+	slot = &in->user->slots[in->slots];
 	if (!get_octets(line, "verifier", slot->verifier, sizeof(slot->verifier)))
 		return false;
 	slot->seen = get_int(line, "seen");

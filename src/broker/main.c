@@ -8,7 +8,6 @@
 #include "master-service.h"
 #include "master-service-settings.h"
 #include "restrict-access.h"
-#include "env-util.h"
 
 #include "broker/service.h"
 #include "broker/session.h"
@@ -16,7 +15,7 @@
 #include "compat/service.h"
 #include "core/json.h"
 
-#include <pwd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -104,6 +103,8 @@ int main(int argc, char *argv[])
 	if (mauth_compat_read_settings(master_service, &read_error) < 0)
 		i_fatal("Error reading Dovecot's configuration: %s", read_error);
 	master_service_init_log(master_service);
+	/* A limit on the size of files must be an error of the audit, not the end of the broker. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	settings.handover_path = mauth_compat_base_dir_path(master_service, HANDOVER_LISTENER);
 	settings.lock_path = mauth_compat_base_dir_path(master_service, LOCK_FILE);
 	mauth_json_init();

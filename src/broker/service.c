@@ -47,7 +47,9 @@ bool mauth_role_parse(const char *listener, enum mauth_role *role_r)
 
 static void log_warning(void *context, const char *text)
 {
-	mauth_log(context, MAUTH_WARNING, "%s", text);
+	const struct mauth_service_state *service = context;
+
+	mauth_log(service->log, MAUTH_WARNING, "%s", text);
 }
 
 static enum mauth_status uid_of(const char *user, const char *setting, uid_t *uid_r, struct mauth_error *error_r)
@@ -69,6 +71,14 @@ static enum mauth_status resolve_users(struct mauth_service_state *service, stru
 	if (status != MAUTH_OK)
 		return status;
 	return uid_of(config->login_user, "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], error_r);
+}
+
+/* Until a configuration says otherwise, the users of a stock Dovecot: when the file is broken its processes must still be
+ * let in, to be told "not now" or to wait for a predecessor's configuration. */
+static void assume_users(struct mauth_service_state *service)
+{
+	(void)uid_of("dovecot", "auth_user", &service->role_uids[MAUTH_ROLE_AUTH], NULL);
+	(void)uid_of("dovenull", "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], NULL);
 }
 
 /* The lock says who may ask Entra and write records: one broker, however many the master has running. */
@@ -96,11 +106,12 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 	service->lock_fd = -1;
 	service->config_error_logged = INT64_MIN / 2;
 	status = mauth_config_load(settings->config_path, mauth_config_read_file, NULL, log_warning,
-				   (void *)(uintptr_t)log, &service->config, &service->config_error);
+				   service, &service->config, &service->config_error);
 	if (status == MAUTH_OK)
 		status = resolve_users(service, &service->config_error);
 	if (status != MAUTH_OK) {
 		mauth_log(log, MAUTH_ERROR, "configuration: %s", service->config_error.text);
+		assume_users(service);
 		mauth_config_unref(&service->config);
 	}
 	return open_lock(service, error_r);

@@ -441,13 +441,12 @@ static void conn_reply(struct client_conn *conn, const struct mauth_wire_line *l
 		return;
 	if (strcmp(line->verb, "OK") == 0 && req->kind != KIND_REPORT)
 		request_ok(req, line);
-	else if (strcmp(line->verb, "DONE") == 0 && req->kind == KIND_REPORT)
-		client_request_free(req);
 	else if (strcmp(line->verb, "FAIL") == 0 && req->kind == KIND_REPORT)
 		report_refused(req, line);
 	else if (strcmp(line->verb, "FAIL") == 0)
 		request_refused(req, line);
 	else if (req->kind == KIND_REPORT)
+		/* DONE; or BAD, which it would be again */
 		client_request_free(req);
 	else
 		client_request_fail(req, MAUTH_PROTOCOL);

@@ -12,6 +12,23 @@
 
 /* -- JSON -- */
 
+/* mauth_buf_append() for the case that there is room, which a buffer that is used again always has. */
+static inline void put(struct mauth_buf *buf, const void *data, size_t size)
+{
+	if (buf->alloc - buf->size <= size) {
+		mauth_buf_append(buf, data, size);
+		return;
+	}
+	memcpy(buf->data + buf->size, data, size);
+	buf->size += size;
+	buf->data[buf->size] = '\0';
+}
+
+static inline void put_char(struct mauth_buf *buf, char c)
+{
+	put(buf, &c, 1);
+}
+
 /* The size of the UTF-8 sequence at text, which ends with a NUL; 0 if it is not one. */
 static size_t sequence(const char *text)
 {
@@ -33,7 +50,7 @@ static void put_escape(struct mauth_buf *buf, unsigned char c)
 	static const char hex[] = "0123456789abcdef";
 	char escape[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
 
-	mauth_buf_append(buf, escape, sizeof(escape));
+	put(buf, escape, sizeof(escape));
 }
 
 /* A string of at most max octets of text, cut between characters. What is not UTF-8 becomes U+FFFD, control
@@ -42,32 +59,32 @@ static void put_string(struct mauth_buf *buf, const char *text, size_t max)
 {
 	const char *end = text + strnlen(text, max);
 
-	mauth_buf_putc(buf, '"');
+	put_char(buf, '"');
 	while (text < end) {
 		const char *begin = text;
 		size_t size;
 
 		while (text < end && is_plain(*text))
 			text++;
-		mauth_buf_append(buf, begin, (size_t)(text - begin));
+		put(buf, begin, (size_t)(text - begin));
 		if (text == end)
 			break;
 		size = sequence(text);
 		if (size > (size_t)(end - text))
 			break;
 		if (size == 0)
-			mauth_buf_puts(buf, "\xef\xbf\xbd");
+			put(buf, "\xef\xbf\xbd", 3);
 		else if (*text == '"' || *text == '\\')
-			mauth_buf_append(buf, (char[]){ '\\', *text }, 2);
+			put(buf, (char[]){ '\\', *text }, 2);
 		else if (size == 1)
 			put_escape(buf, (unsigned char)*text);
 		else if ((unsigned char)text[0] == 0xc2 && (unsigned char)text[1] < 0xa0)
 			put_escape(buf, (unsigned char)text[1]);
 		else
-			mauth_buf_append(buf, text, size);
+			put(buf, text, size);
 		text += size > 0 ? size : 1;
 	}
-	mauth_buf_putc(buf, '"');
+	put_char(buf, '"');
 }
 
 #define KEY_MAX 24u
@@ -84,7 +101,7 @@ static void put_key(struct mauth_buf *buf, const char *name)
 		*at++ = *name++;
 	*at++ = '"';
 	*at++ = ':';
-	mauth_buf_append(buf, key, (size_t)(at - key));
+	put(buf, key, (size_t)(at - key));
 }
 
 /* Nothing is known about NULL and "". */
@@ -105,7 +122,7 @@ static void put_str(struct mauth_buf *buf, const char *name, const char *text)
 static void put_raw(struct mauth_buf *buf, const char *name, const char *text)
 {
 	put_key(buf, name);
-	mauth_buf_puts(buf, text);
+	put(buf, text, strlen(text));
 }
 
 /* The decimal digits of number, at least width of them, at the end of digits. */
@@ -173,14 +190,14 @@ static size_t put_open(struct mauth_buf *buf, const char *name)
 	size_t mark = buf->size;
 
 	put_key(buf, name);
-	mauth_buf_putc(buf, '{');
+	put_char(buf, '{');
 	return mark;
 }
 
 static void put_close(struct mauth_buf *buf, size_t mark)
 {
 	if (buf->data[buf->size - 1] != '{') {
-		mauth_buf_putc(buf, '}');
+		put_char(buf, '}');
 		return;
 	}
 	buf->size = mark;
@@ -232,7 +249,7 @@ static void put_event_id(struct mauth_buf *buf)
 
 static void put_begin(struct mauth_buf *buf, int64_t wall_usecs)
 {
-	mauth_buf_putc(buf, '{');
+	put_char(buf, '{');
 	put_time(buf, "@timestamp", wall_usecs / 1000000, wall_usecs % 1000000);
 	put_raw(buf, "ecs", "{\"version\":\"9.0.0\"}");
 }
@@ -278,7 +295,7 @@ static void put_service(struct mauth_buf *buf, enum mauth_service service)
 	put_close(buf, network);
 	put_raw(buf, "service", "{\"type\":\"dovecot\"");
 	put_str(buf, "name", mauth_service_name(service));
-	mauth_buf_putc(buf, '}');
+	put_char(buf, '}');
 }
 
 static void put_account(struct mauth_buf *buf, const char *tenant_id)
@@ -321,7 +338,7 @@ static void put_upstream(struct mauth_buf *buf, const char *host, const char *ip
 
 static void put_end(struct mauth_buf *buf)
 {
-	mauth_buf_append(buf, "}\n", 2);
+	put(buf, "}\n", 2);
 }
 
 /* -- what the client calls itself -- */
@@ -450,7 +467,7 @@ void mauth_record_attempt(struct mauth_buf *buf, const struct mauth_attempt_reco
 	if (record->http_status > 0) {
 		put_raw(buf, "http", "{\"response\":{");
 		put_num(buf, "status_code", record->http_status);
-		mauth_buf_puts(buf, "}}");
+		put(buf, "}}", 2);
 	}
 	if (record->status != MAUTH_OK)
 		put_error(buf, record->code, record->reason);

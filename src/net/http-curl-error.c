@@ -57,12 +57,12 @@ static void advise_trust(const struct mauth_http_call *call, struct mauth_error 
 {
 	if (call->ca_file != NULL)
 		(void)snprintf(error->advice, sizeof(error->advice),
-			       "check that ca_file \"%s\" can be read and holds the CA that signed the certificate of %s",
-			       call->ca_file, call->peer);
+			       "check that ca_file \"%s\" can be read and holds the CA that signed the certificate "
+			       "of %s", call->ca_file, call->peer);
 	else
 		(void)snprintf(error->advice, sizeof(error->advice),
-			       "install or update the system's CA certificates (ca-certificates), or set ca_file of the "
-			       "tenant to the CA that signed the certificate of %s, a TLS-inspecting proxy's for one",
+			       "install or update the system's CA certificates (ca-certificates), or set ca_file of "
+			       "the tenant to the CA that signed the certificate of %s, a TLS-inspecting proxy's for one",
 			       call->peer);
 }
 
@@ -113,7 +113,8 @@ void mauth_http_call_error(struct mauth_http_call *call, CURLcode code, struct m
 				 HEADERS_MAX);
 	else if (call->given_up)
 		(void)mauth_fail(error_r, MAUTH_TEMPORARY, 0,
-				 "%s: the connection ended before an answer; not sent again, the server may have seen it",
+				 "%s: the connection ended before an answer; the request was not sent again, the server "
+				 "may have seen it",
 				 call->peer);
 	else if (connect_code >= 300 && call->attempts == 0)
 		proxy_refused(call, connect_code, error_r);

@@ -24,7 +24,7 @@ static void *wiping_realloc(void *data, size_t size)
 
 	if (old >= size && size > 0)
 		return data;
-	grown = malloc(size);
+	grown = malloc(size > 0 ? size : 1);
 	if (grown == NULL)
 		return NULL;
 	if (old > 0)

@@ -87,8 +87,9 @@ static struct pool_socket *pool_socket_new(struct pool *pool, curl_socket_t fd)
 	sock->fd = fd;
 	sock->watch = mauth_watch_add(pool->http->loop, fd, on_socket_event, sock);
 	sock->next = pool->sockets;
+	sock->back = &pool->sockets;
 	if (sock->next != NULL)
-		sock->next->prev = sock;
+		sock->next->back = &sock->next;
 	pool->sockets = sock;
 	return sock;
 }
@@ -98,12 +99,9 @@ static void pool_socket_free(struct pool_socket **sock_p)
 	struct pool_socket *sock = *sock_p;
 
 	*sock_p = NULL;
-	if (sock->prev == NULL)
-		sock->pool->sockets = sock->next;
-	else
-		sock->prev->next = sock->next;
+	*sock->back = sock->next;
 	if (sock->next != NULL)
-		sock->next->prev = sock->prev;
+		sock->next->back = sock->back;
 	mauth_watch_remove(sock->pool->http->loop, &sock->watch);
 	free(sock);
 }

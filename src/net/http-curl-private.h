@@ -15,7 +15,7 @@
 #define CONNECTIONS_DEFAULT 100u
 #define TRIES_MAX 3u               /* of a request that the server has refused unseen */
 #define RETIRED_MAX 2u
-#define HEADERS_MAX (16u * 1024u)
+#define HEADERS_MAX 16384u
 #define CONNECT_MSECS 5000u
 #define UNACKED_MSECS 10000u       /* octets that the peer's kernel has not confirmed for this long end a connection */
 #define IDLE_SECS 60u
@@ -24,7 +24,7 @@
 #define HEADER_SIZE 128u
 
 struct pool_socket {
-	struct pool_socket *prev, *next;
+	struct pool_socket *next, **back;        /* back: where the pointer to this one is */
 	struct pool *pool;
 	struct mauth_watch *watch;
 	curl_socket_t fd;

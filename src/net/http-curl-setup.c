@@ -222,8 +222,8 @@ static void set_tls(struct mauth_http_call *call, const char *ca_file)
 	(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	(void)curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
 	call->ca_file = mauth_strdup(ca_file);
-	/* Reading the system's bundle takes some 30 ms, in which nothing else happens. curl keeps what it has read if it
-	   comes from a file alone, and takes connections for alike only if they have the same file. */
+	/* Reading the system's bundle takes some 30 ms, in which nothing else happens. curl keeps what it has read if
+	   it comes from a file alone, and takes connections for alike only if they have the same file. */
 	if (ca_file == NULL)
 		ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
 	if (ca_file == NULL)

@@ -111,8 +111,8 @@ static void send_login(void)
 	EVP_EncodeBlock(resp, (unsigned char *)plain, (int)size);
 	started[id] = now_usecs();
 	size = (size_t)snprintf(line, sizeof(line),
-				"AUTH\t%u\tPLAIN\tservice=imap\tsecured=tls\tno-penalty\tsession=bench%u-%u\tlip=127.0.0.1\t"
-				"rip=127.0.0.1\tlport=993\trport=%u\tresp=%s\n",
+				"AUTH\t%u\tPLAIN\tservice=imap\tsecured=tls\tno-penalty\tsession=bench%u-%u\t"
+				"lip=127.0.0.1\trip=127.0.0.1\tlport=993\trport=%u\tresp=%s\n",
 				id, (unsigned int)getpid(), id, 1024 + id % 60000, resp);
 	put(link, line, size);
 }
@@ -256,8 +256,8 @@ static bool parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	if (!parse(argc, argv)) {
-		fprintf(stderr, "usage: authload SOCKET n=LOGINS|secs=SECONDS [c=] [users=] [first=] [user=] [password=] "
-				"[connections=] [order=random|sequence] [rate=]\n");
+		fprintf(stderr, "usage: authload SOCKET n=LOGINS|secs=SECONDS [c=] [users=] [first=] [user=] "
+				"[password=] [connections=] [order=random|sequence] [rate=]\n");
 		return 2;
 	}
 	for (unsigned int i = 0; i < options.connections; i++)

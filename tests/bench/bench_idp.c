@@ -55,11 +55,11 @@ static void make_answers(void)
 	mauth_buf_puts(&texts[ANSWER_TOKEN], "{\"token_type\":\"Bearer\",\"scope\":\"IMAP.AccessAsUser.All\","
 					     "\"expires_in\":3599,\"ext_expires_in\":3599,\"access_token\":\"");
 	for (size_t i = 0; i < options.token_size; i++)
-		mauth_buf_putc(&texts[ANSWER_TOKEN], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[i % 64]);
+		mauth_buf_putc(&texts[ANSWER_TOKEN], (char)('a' + i % 26));
 	mauth_buf_puts(&texts[ANSWER_TOKEN], "\"}");
 	mauth_buf_puts(&texts[ANSWER_WRONG],
-		       "{\"error\":\"invalid_grant\",\"error_description\":\"AADSTS50126: Error validating credentials due to "
-		       "invalid username or password.\",\"error_codes\":[50126],\"timestamp\":\"2026-01-01 00:00:00Z\","
+		       "{\"error\":\"invalid_grant\",\"error_description\":\"AADSTS50126: Error validating "
+		       "credentials due to invalid username or password.\",\"error_codes\":[50126],\"timestamp\":\"2026-01-01 00:00:00Z\","
 		       "\"trace_id\":\"00000000-0000-0000-0000-000000000000\","
 		       "\"correlation_id\":\"00000000-0000-0000-0000-000000000000\"}");
 	mauth_buf_puts(&texts[ANSWER_REALM], "{\"account_type\":\"Managed\",\"NameSpaceType\":\"Managed\"}");
@@ -132,9 +132,10 @@ static ssize_t h2_read_body(nghttp2_session *session, int32_t stream_id, uint8_t
 	return (ssize_t)count;
 }
 
-#define HEADER(name_, value_)                                                                                          \
-	{ (uint8_t *)(uintptr_t)(name_), (uint8_t *)(uintptr_t)(value_), sizeof(name_) - 1, strlen(value_),             \
-	  NGHTTP2_NV_FLAG_NONE }
+/* nghttp2 does not change what its pointers lead to. */
+#define HEADER(name_, value_) \
+	{ .name = (uint8_t *)(uintptr_t)(name_), .namelen = sizeof(name_) - 1, \
+	  .value = (uint8_t *)(uintptr_t)(value_), .valuelen = strlen(value_) }
 
 static void h2_answer(struct peer *peer, int32_t stream_id, enum answer answer)
 {
@@ -342,7 +343,8 @@ int main(int argc, char **argv)
 			options.cert = argv[i];
 	}
 	if (options.cert == NULL || options.token_size > MAUTH_TOKEN_MAX) {
-		fprintf(stderr, "usage: bench_idp CERT.PEM [latency=MSECS] [token=OCTETS] [streams=N] [alpn=h2|h1] [port=N]\n");
+		fprintf(stderr, "usage: bench_idp CERT.PEM [latency=MSECS] [token=OCTETS] [streams=N] [alpn=h2|h1] "
+				"[port=N]\n");
 		return 2;
 	}
 	make_answers();

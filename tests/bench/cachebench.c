@@ -3,6 +3,7 @@
  *
  * usage: cachebench [token=OCTETS] [ENTRIES]... */
 #include "core/cache.h"
+#include "core/mem.h"
 #include "core/verifier.h"
 #include "poll_loop.h"
 

@@ -44,8 +44,8 @@ static void command(struct peer *peer, char *line)
 	}
 	*word++ = '\0';
 	if (strcasecmp(word, "CAPABILITY") == 0) {
-		say(peer, "*", "CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS ID UNSELECT CHILDREN "
-			       "IDLE NAMESPACE LITERAL+");
+		say(peer, "*", "CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS ID UNSELECT "
+			       "CHILDREN IDLE NAMESPACE LITERAL+");
 		say(peer, line, "OK CAPABILITY completed.");
 	} else if (strncasecmp(word, "AUTHENTICATE XOAUTH2 ", 21) == 0) {
 		authenticated(peer, line);

@@ -164,8 +164,10 @@ static void run(void)
 int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
-		if (sscanf(argv[i], "c=%u", &options.concurrency) == 1 || sscanf(argv[i], "users=%u", &options.users) == 1 ||
-		    sscanf(argv[i], "first=%u", &options.first) == 1 || sscanf(argv[i], "secs=%lf", &options.secs) == 1)
+		if (sscanf(argv[i], "c=%u", &options.concurrency) == 1 ||
+		    sscanf(argv[i], "users=%u", &options.users) == 1 ||
+		    sscanf(argv[i], "first=%u", &options.first) == 1 ||
+		    sscanf(argv[i], "secs=%lf", &options.secs) == 1)
 			continue;
 		if (strncmp(argv[i], "user=", 5) == 0)
 			options.user = argv[i] + 5;

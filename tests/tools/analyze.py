@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def analyze(entry):
-    words = shlex.split(entry["command"])
-    words[words.index("-o") + 1] = os.devnull
-    # The dependency file would be written beside the build's own.
-    words = [w for w in words if not w.startswith("-M") and not w.endswith(".o.d")]
-    if "-MF" in words:
-        del words[words.index("-MF")]
-    run = subprocess.run(words + ["-fanalyzer"], cwd=entry["directory"], capture_output=True, text=True)
+    words = []
+    rest = iter(shlex.split(entry["command"]))
+    for word in rest:
+        if word in ("-o", "-MF", "-MQ"):
+            next(rest)              # outputs: the build's own stay as they are
+        elif word != "-MD":
+            words.append(word)
+    run = subprocess.run([*words, "-o", os.devnull, "-fanalyzer", "-fdiagnostics-color=never"],
+                         cwd=entry["directory"], capture_output=True, text=True)
     return run.returncode, run.stderr
 
 

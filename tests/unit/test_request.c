@@ -252,6 +252,23 @@ static void nobody_lengthens_the_deadline(void **state)
 	world_end(&w);
 }
 
+static void a_deadline_begins_with_the_attempt(void **state)
+{
+	struct world w;
+	struct outcome outcome = { 0 };
+
+	world_begin(&w);
+	world_open(&w);
+	world_start(&w, ALICE, GOOD, &outcome);
+	fake_loop_lag(w.loop, 5000);
+	fake_loop_run(w.loop, 14999);
+	assert_int_equal(outcome.calls, 0);
+	fake_loop_run(w.loop, 1);
+	world_ended(&outcome, MAUTH_TIMEOUT);
+	fake_http_fail(w.http, MAUTH_TIMEOUT);
+	world_end(&w);
+}
+
 static void an_answer_just_before_the_deadline_is_an_answer(void **state)
 {
 	struct world w;
@@ -261,9 +278,9 @@ static void an_answer_just_before_the_deadline_is_an_answer(void **state)
 	world_open(&w);
 	world_start(&w, ALICE, GOOD, &outcome);
 	fake_loop_run(w.loop, 19999);
-	fake_http_token(w.http, ALICE, 3600);
-	/* The loop was late: the deadline's timer fires before the turn of what is ready. */
+	/* The loop is late: the deadline's timer fires before the turn of what is ready. */
 	fake_loop_lag(w.loop, 5);
+	fake_http_token(w.http, ALICE, 3600);
 	world_turn(&w);
 	world_ended(&outcome, MAUTH_OK);
 	assert_int_equal(world_count(w.sinks.records, "timeout"), 0);
@@ -376,6 +393,29 @@ static void a_paused_broker_gives_what_it_has_and_keeps_the_others_waiting(void 
 	world_end(&w);
 }
 
+static void what_flew_before_the_pause_lands_in_it_or_after(void **state)
+{
+	struct world w;
+	struct outcome alice = { 0 }, bob = { 0 };
+
+	world_begin(&w);
+	world_open(&w);
+	world_start(&w, ALICE, GOOD, &alice);
+	world_start(&w, "bob@contoso.com", GOOD, &bob);
+	world_turn(&w);
+	mauth_broker_pause(w.broker, true);
+	fake_http_token(w.http, ALICE, 3600);
+	world_turn(&w);
+	world_ended(&alice, MAUTH_OK);
+	mauth_broker_pause(w.broker, false);
+	world_turn(&w);
+	assert_int_equal(fake_http_started(w.http), 2);
+	fake_http_token(w.http, "bob@contoso.com", 3600);
+	world_turn(&w);
+	world_ended(&bob, MAUTH_OK);
+	world_end(&w);
+}
+
 static void no_token_is_renewed_during_a_pause(void **state)
 {
 	struct world w;
@@ -481,11 +521,13 @@ int main(void)
 		cmocka_unit_test(an_audit_that_is_not_required_stops_nobody),
 		cmocka_unit_test(a_login_waits_no_longer_than_its_deadline),
 		cmocka_unit_test(nobody_lengthens_the_deadline),
+		cmocka_unit_test(a_deadline_begins_with_the_attempt),
 		cmocka_unit_test(an_answer_just_before_the_deadline_is_an_answer),
 		cmocka_unit_test(who_goes_away_is_on_record_and_never_called),
 		cmocka_unit_test(a_flight_goes_on_without_who_began_it),
 		cmocka_unit_test(what_is_abandoned_leaves_no_record),
 		cmocka_unit_test(a_paused_broker_gives_what_it_has_and_keeps_the_others_waiting),
+		cmocka_unit_test(what_flew_before_the_pause_lands_in_it_or_after),
 		cmocka_unit_test(no_token_is_renewed_during_a_pause),
 		cmocka_unit_test(a_callback_may_start_another_login),
 		cmocka_unit_test(a_callback_may_cancel_every_login_itself_included),

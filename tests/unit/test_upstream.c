@@ -51,7 +51,8 @@ static void a_report_about_any_other_token_changes_nothing(void **state)
 
 	world_begin(&w);
 	world_open(&w);
-	old = fetch_and_refuse(&w);
+	old = world_fetch(&w, ALICE, GOOD, 3600);
+	fake_loop_run(w.loop, 3400000);
 	fresh = world_fetch(&w, ALICE, GOOD, 3600);
 	world_report(&w, old.token_id, MAUTH_UPSTREAM_REFUSED);
 	world_report(&w, "", MAUTH_UPSTREAM_REFUSED);

@@ -2,13 +2,15 @@
 """Looks for secrets where none may be: in logs, in the audit, in state directories, in core files, in /proc."""
 
 import base64
+import contextlib
 import os
 import re
+import subprocess
+import tempfile
 import urllib.parse
 
 # Tokens and assertions of the stand-ins are JWTs.
 JWT = rb"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
-FILE_MAX = 512 * 1024 * 1024
 
 
 def inside(data):
@@ -19,6 +21,9 @@ def inside(data):
         begin = (shift * 8 + 5) // 6
         end = (shift + len(data)) * 8 // 6
         yield text[begin:end]
+
+
+BEARER = list(inside(b"auth=Bearer ey"))
 
 
 class Canary:
@@ -33,7 +38,7 @@ class Canary:
         self.secrets[secret] = whose
         return secret
 
-    def patterns(self, few=False):
+    def patterns(self):
         """Octets that betray a secret -> a name for it that is no secret."""
         found = {}
         for secret, whose in self.secrets.items():
@@ -50,10 +55,8 @@ class Canary:
     def expression(self):
         """One regular expression for all, and the names."""
         names = self.patterns()
-        words = sorted(names, key=len, reverse=True)
-        bearer = [text for text in inside(b"auth=Bearer ey")]
-        parts = [re.escape(word) for word in words] + [JWT] + [re.escape(text) for text in bearer]
-        return re.compile(b"|".join(parts)), names
+        words = [*sorted(names, key=len, reverse=True), *BEARER]
+        return re.compile(b"|".join([*map(re.escape, words), JWT])), names
 
     def search_octets(self, data, expression, names):
         """Names of what was found, at most a few."""
@@ -68,38 +71,38 @@ class Canary:
                 break
         return found
 
+    def suspects(self, directory):
+        """Files below directory with something in them, by grep: it is a thousand times faster than re."""
+        with tempfile.NamedTemporaryFile(prefix="ma-words-") as words:
+            words.write(b"\n".join([*self.patterns(), *BEARER]))
+            words.flush()
+            found = []
+            for options in (["-F", "-f", words.name], ["-E", JWT.decode()]):
+                done = subprocess.run(["grep", "-rlaZ", "--devices=skip", *options, directory], capture_output=True,
+                                      env={"LC_ALL": "C", "PATH": os.environ["PATH"]})
+                assert done.returncode < 2 or not done.stderr, done.stderr
+                found += [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+        return sorted(set(found))
+
     def search_tree(self, directory, skip=()):
         """Every file below directory; {path: what was found}."""
-        expression, names = self.expression()
+        suspects = [path for path in self.suspects(directory) if os.path.relpath(path, directory) not in skip]
+        expression, names = self.expression() if suspects else (None, None)
         found = {}
-        for where, _, files in os.walk(directory):
-            for name in files:
-                path = os.path.join(where, name)
-                if os.path.relpath(path, directory) in skip or not os.path.isfile(path) or os.path.islink(path):
-                    continue
-                if os.path.getsize(path) > FILE_MAX:
-                    found[path] = ["too large to look at"]
-                    continue
-                with open(path, "rb") as file:
-                    hits = self.search_octets(file.read(), expression, names)
-                if hits:
-                    found[path] = hits
+        for path in suspects:
+            with open(path, "rb") as file:
+                found[path] = self.search_octets(file.read(), expression, names) or ["grep found something"]
         return found
 
     def search_processes(self, pids):
         """Command lines and environments."""
-        expression, names = self.expression()
-        found = {}
-        for pid in pids:
-            for what in ("cmdline", "environ"):
-                try:
-                    with open("/proc/%d/%s" % (pid, what), "rb") as file:
-                        hits = self.search_octets(file.read(), expression, names)
-                except OSError:
-                    continue
-                if hits:
-                    found["/proc/%d/%s" % (pid, what)] = hits
-        return found
+        with tempfile.TemporaryDirectory(prefix="ma-proc-") as copies:
+            for pid in pids:
+                for what in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError), open("/proc/%d/%s" % (pid, what), "rb") as file, \
+                            open(os.path.join(copies, "%d.%s" % (pid, what)), "wb") as copy:
+                        copy.write(file.read())
+            return self.search_tree(copies)
 
 
 def core_files(directory):

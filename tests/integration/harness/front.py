@@ -26,6 +26,7 @@ HARMLESS = [
     r"fd limit \(ulimit -n\) is lower than required",
     r"Raw backtrace",                     # a Panic or Fatal line comes before it and counts
     r"master: Warning: Killed with signal 15",
+    r"user=aadsts\d+|\(aadsts\d+",          # the stand-in's magic users are there to be refused
 ]
 
 
@@ -224,6 +225,11 @@ class Front(Clients):
     def expect(self, *patterns):
         """Errors and warnings that a test provokes on purpose."""
         self.expected.extend(patterns)
+
+    def expect_trouble(self, *names):
+        """Whatever is said of these users, domains or tenants was provoked."""
+        self.expected.extend(re.escape(getattr(name, "upn", name)) for name in names)
+        self.expected.extend("tenant %s: " % re.escape(name.split(".")[0]) for name in names if isinstance(name, str))
 
     def complaints(self):
         """Warnings and worse that nobody expected."""

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-TIMEOUT = 60
+TIMEOUT = 30
 MAIL = "From: %s\r\nTo: %s\r\nSubject: %s\r\n\r\nText of the message.\r\n"
 
 
@@ -116,6 +116,8 @@ class Programs:
             "set ssl_starttls=yes", "set ssl_force_tls=%s" % ("yes" if tls else "no"), "set mbox_type=mbox",
             "set move=no", "set timeout=1", "set pop_authenticators=\"plain:user\"",
             "set imap_authenticators=\"plain:login\"", ""]))
+        # mutt would ask whether to make it, and take the first key for the answer.
+        os.mkdir(os.path.join(self.home, "Mail"))
         return self.on_terminal(["mutt", "-n", "-R", "-F", path, "-f", "%s://127.0.0.1:%d/%s" % (
             scheme, port, "INBOX" if protocol == "imap" else ""), "-e", "push <display-message>"], words)
 

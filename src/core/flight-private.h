@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_FLIGHT_PRIVATE_H
+#define MAUTH_FLIGHT_PRIVATE_H
+/* What flight.c (who waits for what) and flight-ask.c (asking and understanding Entra) share. */
+
+#include "core/assertion.h"
+#include "core/breaker.h"
+#include "core/flight.h"
+#include "core/realm.h"
+
+/* Attempts and flights of one user. */
+struct group {
+	struct mauth_node node;
+	struct flight *flights;
+	struct mauth_flight_waiter *parked;  /* wait for an allowance */
+	unsigned int flying, holds;
+	unsigned char salt[MAUTH_SALT_SIZE];
+	char upn[];
+};
+
+struct mauth_flight_waiter {
+	struct mauth_flight_waiter *next, **link;
+	mauth_flight_fn *done;
+	void *context;
+};
+
+struct flight {
+	struct flight *next, **link;         /* of the group */
+	struct flight *all_next, **all_link;
+	struct mauth_flights *flights;
+	struct group *group;
+	const struct mauth_tenant *tenant;
+	struct mauth_secret *password, *form;
+	unsigned char verifier[MAUTH_VERIFIER_SIZE];
+	struct mauth_http_call *call;
+	struct mauth_realm_waiter *realm;
+	struct mauth_timer *retry;
+	struct mauth_flight_waiter *waiters;
+	struct mauth_flight_result result;
+	struct mauth_entra_reply reply;
+	int64_t started_msecs, asked_wall;
+	enum mauth_assertion_alg alg;        /* of the assertion that was sent */
+	bool retried;
+};
+
+/* What is known of a tenant besides its configuration. */
+struct tenant_state {
+	struct mauth_breaker breaker;
+	struct mauth_assertion assertion;
+};
+
+struct mauth_flights {
+	struct mauth_flight_deps deps;
+	struct mauth_realms *realms;
+	struct mauth_table groups;
+	struct tenant_state *tenants;        /* by mauth_tenant.index */
+	struct flight *all;
+	struct mauth_flight_stats stats;
+};
+
+static inline int64_t flights_now_msecs(const struct mauth_flights *flights)
+{
+	return mauth_mono_msecs(flights->deps.loop);
+}
+
+static inline struct tenant_state *flight_tenant_state(const struct flight *flight)
+{
+	return &flight->flights->tenants[flight->tenant->index];
+}
+
+/* Sends the request, or fails through the loop. Ends in flight_end(). */
+void flight_ask(struct flight *flight);
+/* Frees flight, tells its waiters result and lets those that stood in line look again. */
+void flight_end(struct flight *flight, const struct mauth_flight_result *result);
+
+#endif
