@@ -16,7 +16,7 @@ struct mauth_http_curl_settings {
 /* Creates curl's multi handle at the first request (curl may start threads; privileges are dropped by then). */
 struct mauth_http_curl *mauth_http_curl_new(const struct mauth_http_curl_settings *settings,
 					    const struct mauth_loop *loop, const struct mauth_log *log);
-/* No call may be open. */
+/* No call may be open, nor a callback be running. */
 void mauth_http_curl_free(struct mauth_http_curl **http);
 const struct mauth_http *mauth_http_curl_http(struct mauth_http_curl *http);
 

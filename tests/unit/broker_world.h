@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef BROKER_WORLD_H
 #define BROKER_WORLD_H
-/* A broker in a world of fakes: the clock stands still, Entra says what the test tells it to, everything told to log
- * and audit is kept, and nothing of it may be a password or a token. */
+/* A broker in a world of fakes: the clock stands still, Entra says what the test tells it to, what log and audit
+ * are told is kept, and none of it may be a password or a token. */
 
 #include "core/request.h"
 #include "fake_http.h"

@@ -5,8 +5,8 @@
 
 #include "core/config.h"
 
-/* The defaults and the tenant "contoso" with the domain contoso.com, which has a client secret and does not ask the user
- * realm. One reference, the caller's. */
+/* The defaults and the tenant "contoso" with the domain contoso.com, which has a client secret and does not ask
+ * the user realm. One reference, the caller's. */
 struct mauth_config *test_config_new(void);
 /* One more tenant; lives as long as config. */
 struct mauth_tenant *test_config_add(struct mauth_config *config, const char *name, const char *domain);
