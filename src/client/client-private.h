@@ -40,6 +40,7 @@ struct client_conn {
 };
 
 #define BUCKETS 1024u
+#define ANSWER_MARGIN_MSECS 500
 
 struct mauth_client {
 	unsigned int refs;

@@ -104,6 +104,15 @@ void client_request_fail(struct mauth_client_request *req, enum mauth_status sta
 	client_request_finish(req, &reply);
 }
 
+/* The broker has to give up first: only its answer can be an old token that still lives, and only then does the audit
+ * say what became of the attempt. */
+static int64_t broker_msecs(int64_t left)
+{
+	if (left > 2 * ANSWER_MARGIN_MSECS)
+		return left - ANSWER_MARGIN_MSECS;
+	return left > 1 ? left / 2 : 1;
+}
+
 void client_request_write(const struct mauth_client_request *req, struct mauth_buf *out)
 {
 	static const char *const verbs[] = { "LOGIN", "LOOKUP", "UPSTREAM" };
@@ -113,6 +122,6 @@ void client_request_write(const struct mauth_client_request *req, struct mauth_b
 	mauth_wire_id(out, req->id);
 	mauth_buf_append(out, req->fields.data, req->fields.size);
 	if (req->kind == KIND_LOGIN)
-		mauth_wire_num(out, "timeout", left > 1 ? left : 1);
+		mauth_wire_num(out, "timeout", broker_msecs(left));
 	mauth_wire_end(out);
 }

@@ -64,8 +64,8 @@ static const struct number_setting {
 	unsigned int min, max, standard;
 } numbers[] = {
 	{ "", "max_connections", offsetof(struct mauth_config, max_connections), 1, 1000, 100 },
-	{ "lockout", "threshold", offsetof(struct mauth_config, lockout_threshold), 1, 100, 5 },
-	{ "lockout", "threshold_us_government", offsetof(struct mauth_config, lockout_threshold_usgov), 1, 100, 2 },
+	{ "lockout", "threshold", offsetof(struct mauth_config, lockout_threshold), 1, 16, 5 },
+	{ "lockout", "threshold_us_government", offsetof(struct mauth_config, lockout_threshold_usgov), 1, 16, 2 },
 };
 
 static const struct mauth_conf_value *setting(const struct mauth_loader *loader, const char *section,

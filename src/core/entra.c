@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define EXPIRES_MIN 60
+#define EXPIRES_MIN 1
 #define EXPIRES_MAX 86400
 /* The shortest life that a tenant's policy can give a token: what we believe if Entra does not say. */
 #define EXPIRES_UNKNOWN 600

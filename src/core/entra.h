@@ -16,7 +16,7 @@ struct mauth_secret *mauth_entra_password_form(const struct mauth_tenant *tenant
 /* A token reply that can be used, or what its error comes down to. */
 struct mauth_entra_reply {
 	struct mauth_secret *token;      /* NULL on failure; mauth_entra_reply_clear() frees */
-	int64_t expires_in, refresh_in;  /* seconds, clamped to 60 .. 86,400; refresh_in 0 if absent */
+	int64_t expires_in, refresh_in;  /* seconds, clamped to 1 .. 86,400; refresh_in 0 if absent */
 	/* of the token where it is a JWT that can be read, otherwise "" */
 	char upn[MAUTH_USER_MAX + 1];    /* upn, else preferred_username, else unique_name */
 	char oid[64], tid[64];

@@ -7,6 +7,10 @@
 #include <string.h>
 
 #define RETRY_MSECS 250u
+/* AADSTS50196: "the client is in a loop", said of one user. */
+#define LOOP_DETECTED 50196
+/* Entra does not know our app or its credential: it would say so to every login, and count them. */
+#define CONFIG_PAUSE_MSECS 10000
 /* A retry that could not be answered in this time is not begun. */
 #define RETRY_MIN_LEFT_MSECS 1000
 
@@ -43,9 +47,11 @@ static void learn_refusal(struct flight *flight)
 	const struct mauth_flight_result *result = &flight->result;
 	struct mauth_cache_entry *entry = mauth_cache_find(deps->cache, flight->tenant->key, flight->group->upn);
 
-	if (revokes(result->status) && entry != NULL && mauth_cache_verify(deps->cache, entry, flight->password))
+	/* Nor does a code that we do not know: it may mean anything. */
+	if (revokes(result->status) && flight->reply.verdict.code != 0 && entry != NULL &&
+	    mauth_cache_verify(deps->cache, entry, flight->password))
 		mauth_cache_drop(deps->cache, &entry);
-	if (!revokes(result->status) && result->status != MAUTH_LOCKED)
+	if (!revokes(result->status) && result->status != MAUTH_LOCKED && result->code != LOOP_DETECTED)
 		return;
 	flight->flights->stats.refused++;
 	flight->result.locked_now = mauth_shield_refused(
@@ -254,10 +260,39 @@ static void copy_ids(struct flight *flight, const struct mauth_http_reply *reply
 				 strlen(reply->request_id));
 }
 
+/* HTTP 401 is about the app, not about the user (entra-docs: invalid_client). */
+static void remember_config_error(struct flight *flight, unsigned int http_status)
+{
+	struct tenant_state *state = flight_tenant_state(flight);
+
+	if (flight->result.error.status != MAUTH_CONFIG || http_status != 401)
+		return;
+	state->config_error = flight->result.error;
+	state->config_until = flights_now_msecs(flight->flights) + CONFIG_PAUSE_MSECS;
+}
+
+/* Not now, for whatever reason. */
+static void judge_temporary(struct flight *flight, const struct mauth_http_reply *reply, enum mauth_status status)
+{
+	unsigned int wait_secs = mauth_entra_retry_after(reply->retry_after, reply->date,
+							 mauth_wall_secs(flight->flights->deps.loop));
+
+	if (wait_secs == 0 && reply->status == 429)
+		wait_secs = 5;
+	if (flight->result.code == LOOP_DETECTED && wait_secs == 0)
+		mauth_breaker_success(&flight_tenant_state(flight)->breaker, flights_now_msecs(flight->flights));
+	else
+		breaker_failed(flight, wait_secs);
+	/* What Entra says with 4xx, or with 200 in a way that nobody can read, it would say again. */
+	if (wait_secs == 0 && reply->status >= 500 && flight_retry(flight))
+		return;
+	flight->flights->stats.failed++;
+	flight_finish(flight, status);
+}
+
 static void entra_answered(struct flight *flight, const struct mauth_http_reply *reply)
 {
 	const struct mauth_flight_deps *deps = &flight->flights->deps;
-	unsigned int wait_secs;
 	enum mauth_status status;
 
 	status = mauth_entra_parse(deps->config->aadsts, reply->status, reply->body, reply->body_size, &flight->reply,
@@ -265,15 +300,7 @@ static void entra_answered(struct flight *flight, const struct mauth_http_reply 
 	copy_ids(flight, reply);
 	flight_event(flight, status);
 	if (status == MAUTH_TEMPORARY || status == MAUTH_PROTOCOL) {
-		wait_secs = mauth_entra_retry_after(reply->retry_after, reply->date, mauth_wall_secs(deps->loop));
-		if (wait_secs == 0 && reply->status == 429)
-			wait_secs = 5;
-		breaker_failed(flight, wait_secs);
-		/* What Entra says with 4xx, or with 200 in a way that nobody can read, it would say again. */
-		if (wait_secs > 0 || reply->status < 500 || !flight_retry(flight)) {
-			flight->flights->stats.failed++;
-			flight_finish(flight, status);
-		}
+		judge_temporary(flight, reply, status);
 		return;
 	}
 	mauth_breaker_success(&flight_tenant_state(flight)->breaker, flights_now_msecs(flight->flights));
@@ -287,6 +314,7 @@ static void entra_answered(struct flight *flight, const struct mauth_http_reply 
 	} else if (status == MAUTH_BAD_CREDENTIALS && flight->reply.verdict.counts) {
 		judge_bad_password(flight);
 	} else {
+		remember_config_error(flight, reply->status);
 		flight_finish(flight, status);
 	}
 }

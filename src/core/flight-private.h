@@ -47,6 +47,8 @@ struct flight {
 struct tenant_state {
 	struct mauth_breaker breaker;
 	struct mauth_assertion assertion;
+	struct mauth_error config_error;     /* what Entra said of our app, good until: */
+	int64_t config_until;                /* monotonic msecs */
 };
 
 struct mauth_flights {

@@ -61,13 +61,18 @@ static void waiter_link(struct mauth_flight_waiter *waiter, struct mauth_flight_
 	*list = waiter;
 }
 
-/* Takes the whole list over, so that what joins meanwhile stands in another one. */
+/* Takes the whole list over, so that what joins meanwhile stands in another one; who came first is first in it. */
 static void waiters_move(struct mauth_flight_waiter **from, struct mauth_flight_waiter **to)
 {
-	*to = *from;
-	*from = NULL;
-	if (*to != NULL)
-		(*to)->link = to;
+	struct mauth_flight_waiter *waiter;
+
+	*to = NULL;
+	while ((waiter = *from) != NULL) {
+		*from = waiter->next;
+		if (waiter->next != NULL)
+			waiter->next->link = from;
+		waiter_link(waiter, to);
+	}
 }
 
 static void waiters_call(struct mauth_flight_waiter **list, const struct mauth_flight_result *result)
@@ -193,9 +198,15 @@ static struct flight *flight_begin(struct mauth_flights *flights, struct group *
 static enum mauth_status may_begin(struct mauth_flights *flights, const struct mauth_tenant *tenant,
 				   struct mauth_error *error_r)
 {
+	const struct tenant_state *state = &flights->tenants[tenant->index];
 	struct mauth_breaker *breaker = &flights->tenants[tenant->index].breaker;
 	unsigned int left;
 
+	if (state->config_until > flights_now_msecs(flights)) {
+		if (error_r != NULL)
+			*error_r = state->config_error;
+		return MAUTH_CONFIG;
+	}
 	if (flights->stats.flying >= FLIGHTS_MAX)
 		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "%u token requests are under way already", FLIGHTS_MAX);
 	if (mauth_breaker_allow(breaker, flights_now_msecs(flights), &left))

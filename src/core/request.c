@@ -316,7 +316,8 @@ static enum step step_fetch(struct mauth_login *login)
 		login->waiter = mauth_flight_join(broker->flights, login->upn.tenant, login->upn.name, login->password,
 						  flight_done, login, &login->joined, &login->error);
 		if (login->waiter == NULL) {
-			login->rule = "breaker";
+			login->rule = login->error.status == MAUTH_CONFIG ? "remembered error" : "breaker";
+			login->flight.code = login->error.code;
 			return STEP_FINISH;
 		}
 	}
@@ -377,7 +378,8 @@ static bool put_on_record(struct mauth_login *login)
 	mauth_record_attempt(&line, &record);
 	status = broker->host.audit->append(broker->host.audit->context, line.data, line.size, &error);
 	mauth_buf_free(&line);
-	if (status == MAUTH_OK || !broker->config->audit_required)
+	/* Whoever is not ours gets nothing from us: a full disk must not lock out the users of other passdbs. */
+	if (status == MAUTH_OK || !broker->config->audit_required || login->error.status == MAUTH_NOT_OURS)
 		return true;
 	login->error = error;
 	login->error.status = MAUTH_AUDIT;

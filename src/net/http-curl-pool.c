@@ -162,14 +162,17 @@ void pool_free(struct pool **pool_p)
 	if (pool == NULL)
 		return;
 	*pool_p = NULL;
-	(void)curl_multi_cleanup(pool->multi);
-	mauth_timer_remove(pool->http->loop, &pool->timer);
-	mauth_timer_remove(pool->http->loop, &pool->nudge);
+	/* Before curl closes them, which it may do without a word: Dovecot's loop panics when a descriptor that it watches is
+	 * closed already. */
+	(void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, NULL);
 	while (pool->sockets != NULL) {
 		struct pool_socket *sock = pool->sockets;
 
 		pool_socket_free(&sock);
 	}
+	(void)curl_multi_cleanup(pool->multi);
+	mauth_timer_remove(pool->http->loop, &pool->timer);
+	mauth_timer_remove(pool->http->loop, &pool->nudge);
 	free(pool);
 }
 

@@ -142,8 +142,8 @@ class Dovecot:
             os.mkdir(os.path.join(self.directory, sub))
         os.chmod(self.directory, 0o755)
         values = {"dir": self.directory, "name": "bench-" + name, "cert": bench.cert, "imap_port": self.imap_port,
-                  "exo_port": bench.exo.port, "idp_port": bench.idp.port, "password": PASSWORD, "token": "A" * TOKEN_SIZE,
-                  "cache_max": cache_max}
+                  "exo_port": bench.exo.port, "idp_port": bench.idp.port, "password": PASSWORD,
+                  "token": "A" * TOKEN_SIZE, "cache_max": cache_max}
         text = COMMON.format(**values) + getattr(self, kind)(values)
         self.config = self.write("dovecot.conf", text)
         self.process = subprocess.Popen(["dovecot", "-F", "-c", self.config], preexec_fn=unlimited,
@@ -348,7 +348,8 @@ class Bench:
                     "first=%d" % self.fresh_users(1000000)))["ours"]
                 self.report("cold", "%d ms c=%d" % (latency, concurrency), "ours", rate=float(medians["rate"]),
                             p50_us=float(medians["p50_us"]), p99_us=float(medians["p99_us"]),
-                            cpu_us=float(medians["cpu_us"]), broker_us=float(medians["broker_us"]), bad=medians["fail"] + medians["temp"] + medians["lost"])
+                            cpu_us=float(medians["cpu_us"]), broker_us=float(medians["broker_us"]),
+                            bad=medians["fail"] + medians["temp"] + medians["lost"])
 
     def first2000(self):
         """2,000 users at once: time until all are answered."""
@@ -405,7 +406,8 @@ class Bench:
         for name, results in found.items():
             self.report("hang", "warm, 2000/s", name, p50_us=float(statistics.median(r["p50_us"] for r in results)),
                         p99_us=float(statistics.median(r["p99_us"] for r in results)),
-                        max_us=float(max(r["max_us"] for r in results)), bad=sum(r["fail"] + r["temp"] for r in results))
+                        max_us=float(max(r["max_us"] for r in results)),
+                        bad=sum(r["fail"] + r["temp"] for r in results))
 
     def memory(self):
         """Growth of the broker per user with a token."""

@@ -27,8 +27,8 @@ static void check_token(const struct mauth_entra_reply *reply)
 	MUST(size > 0 && size <= MAUTH_TOKEN_MAX);
 	for (size_t i = 0; i < size; i++)
 		MUST(token[i] > ' ' && token[i] <= '~');
-	MUST(reply->expires_in >= 60 && reply->expires_in <= 86400);
-	MUST(reply->refresh_in == 0 || (reply->refresh_in >= 60 && reply->refresh_in <= 86400));
+	MUST(reply->expires_in >= 1 && reply->expires_in <= 86400);
+	MUST(reply->refresh_in == 0 || (reply->refresh_in >= 1 && reply->refresh_in <= 86400));
 }
 
 static void parse(const struct mauth_aadsts_table *table, unsigned int http_status, const char *body, size_t size)

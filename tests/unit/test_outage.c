@@ -350,6 +350,54 @@ static void an_outage_in_the_background_is_noticed_by_nobody(void **state)
 	world_end(&w);
 }
 
+static void an_error_of_our_app_is_not_asked_for_by_everybody(void **state)
+{
+	struct world w;
+	struct outcome first = { 0 };
+	unsigned int started;
+
+	world_begin(&w);
+	world_open(&w);
+	world_start(&w, ALICE, GOOD, &first);
+	world_turn(&w);
+	fake_http_aadsts(w.http, 401, "invalid_client", 7000222);
+	world_turn(&w);
+	world_ended(&first, MAUTH_CONFIG);
+	started = fake_http_started(w.http);
+	for (unsigned int i = 0; i < 20; i++)
+		world_expect(&w, "bob@contoso.com", GOOD, MAUTH_CONFIG);
+	assert_int_equal(fake_http_started(w.http), started);
+	assert_int_equal(world_count(w.sinks.lines, "AADSTS7000222"), 21);
+	fake_loop_run(w.loop, 10000);
+	world_fetch(&w, "bob@contoso.com", GOOD, 3600);
+	world_end(&w);
+}
+
+static void a_loop_of_one_user_pauses_nobody_else(void **state)
+{
+	struct world w;
+
+	world_begin(&w);
+	world_open(&w);
+	for (unsigned int i = 0; i < 8; i++) {
+		struct outcome outcome = { 0 };
+		char user[32];
+
+		snprintf(user, sizeof(user), "loop%u@contoso.com", i);
+		world_start(&w, user, GOOD, &outcome);
+		world_turn(&w);
+		fake_http_aadsts(w.http, 400, "invalid_grant", 50196);
+		world_turn(&w);
+		world_ended(&outcome, MAUTH_TEMPORARY);
+	}
+	world_fetch(&w, ALICE, GOOD, 3600);
+	/* and that user is left alone for a minute */
+	world_expect(&w, "loop0@contoso.com", GOOD, MAUTH_TEMPORARY);
+	fake_loop_run(w.loop, 60000);
+	world_fetch(&w, "loop0@contoso.com", GOOD, 3600);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +413,8 @@ int main(void)
 		cmocka_unit_test(during_an_outage_the_old_token_is_given_while_it_lives),
 		cmocka_unit_test(a_deadline_is_met_with_the_old_token),
 		cmocka_unit_test(a_wall_clock_that_jumped_ahead_gives_out_no_dead_token),
+		cmocka_unit_test(an_error_of_our_app_is_not_asked_for_by_everybody),
+		cmocka_unit_test(a_loop_of_one_user_pauses_nobody_else),
 		cmocka_unit_test(an_outage_in_the_background_is_noticed_by_nobody),
 	};
 

@@ -507,6 +507,18 @@ static void a_callback_may_end_the_pause(void **state)
 	world_end(&w);
 }
 
+static void a_broken_audit_does_not_stop_who_is_not_ours(void **state)
+{
+	struct world w;
+
+	world_begin(&w);
+	world_open(&w);
+	w.sinks.audit_broken = true;
+	world_expect(&w, "x@example.org", GOOD, MAUTH_NOT_OURS);
+	w.sinks.audit_broken = false;
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -531,6 +543,7 @@ int main(void)
 		cmocka_unit_test(no_token_is_renewed_during_a_pause),
 		cmocka_unit_test(a_callback_may_start_another_login),
 		cmocka_unit_test(a_callback_may_cancel_every_login_itself_included),
+		cmocka_unit_test(a_broken_audit_does_not_stop_who_is_not_ours),
 		cmocka_unit_test(a_callback_may_end_the_pause),
 	};
 
