@@ -45,9 +45,9 @@ tenant "contoso" {
   tenant_id = "contoso.onmicrosoft.com"
   client_id = "a0000000-0000-4000-8000-000000000001"
   # the stand-ins instead of Microsoft:
-  authority = "https://localhost:$(port entra)"  ca_file = "$dir/standin/ca.pem"
-  imap = "imaps://localhost:$(port imaps)"  pop3 = "pop3s://localhost:$(port pop3s)"
-  submission = "smtp://localhost:$(port smtp)"
+  authority = "https://127.0.0.1:$(port entra)"  ca_file = "$dir/standin/ca.pem"
+  imap = "imaps://127.0.0.1:$(port imaps)"  pop3 = "pop3s://127.0.0.1:$(port pop3s)"
+  submission = "smtp://127.0.0.1:$(port smtp)"
 }
 CONF
 # Free ports for the front end.

@@ -2,6 +2,7 @@
 #include "net/http-curl-private.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* curl's multi interface on the lent loop. Two rules: curl is never called from within a callback of its own, and
  * nothing of the caller's runs before curl has returned. */
@@ -120,9 +121,30 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *context,
 	if (sock == NULL) {
 		sock = pool_socket_new(pool, fd);
 		(void)curl_multi_assign(pool->multi, fd, sock);
+	} else if (sock->watch == NULL) {
+		/* Closed, and the number has come again before curl has said CURL_POLL_REMOVE. */
+		sock->watch = mauth_watch_add(pool->http->loop, fd, on_socket_event, sock);
 	}
 	mauth_watch_set(pool->http->loop, sock->watch, (what & CURL_POLL_IN) != 0, (what & CURL_POLL_OUT) != 0);
 	return 0;
+}
+
+static void pool_socket_closing(struct pool *pool, curl_socket_t fd)
+{
+	for (struct pool_socket *sock = pool == NULL ? NULL : pool->sockets; sock != NULL; sock = sock->next) {
+		if (sock->fd == fd)
+			mauth_watch_remove(pool->http->loop, &sock->watch);
+	}
+}
+
+int mauth_http_socket_close(void *context, curl_socket_t fd)
+{
+	struct mauth_http_curl *http = context;
+
+	pool_socket_closing(http->pool, fd);
+	for (unsigned int i = 0; i < RETIRED_MAX; i++)
+		pool_socket_closing(http->retired[i], fd);
+	return close(fd);
 }
 
 static void pool_set_limit(struct pool *pool)
