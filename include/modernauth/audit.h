@@ -6,9 +6,9 @@
 #include "modernauth/modernauth.h"
 
 struct mauth_audit_sink {
-	/* Appends line (which ends in "\n") as a whole, or not at all. Anything but MAUTH_OK means that the record
-	   is not in the file; error_r then says why and what to do. */
-	enum mauth_status (*append)(void *context, const char *line, size_t size, struct mauth_error *error_r);
+	/* Appends one or more lines (each ends in "\n") as a whole, or not at all. Anything but MAUTH_OK means that they
+	   are not in the file; error_r (may be NULL) then says why and what to do. */
+	enum mauth_status (*append)(void *context, const char *lines, size_t size, struct mauth_error *error_r);
 	void *context;
 };
 

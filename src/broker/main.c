@@ -51,12 +51,10 @@ static void client_gone(void)
 
 static void master_gone(void)
 {
-	/* A reload starts a successor, which takes our state over. A shutdown does not: there the master tells everybody. */
+	/* Whether it is a reload or the end cannot be told from here. A reload starts a successor, which takes our state over;
+	   at the end nobody accepts it, and the listeners go with the master. */
 	master_wants_us_gone = TRUE;
-	if (!master_service_is_master_stopped(master_service))
-		mauth_service_leave(&broker_service);
-	else
-		master_service_stop(master_service);
+	mauth_service_leave(&broker_service);
 }
 
 static void left(void)
@@ -119,10 +117,9 @@ int main(int argc, char *argv[])
 
 	master_service_run(master_service, client_connected);
 	/* The loop also stops when the last client has gone; the handing over may not have ended by then, nor begun. */
-	if (master_wants_us_gone && !master_service_is_killed(master_service) &&
-	    !master_service_is_master_stopped(master_service))
+	if (master_wants_us_gone)
 		mauth_service_leave(&broker_service);
-	while (!mauth_service_has_left(&broker_service))
+	while (!mauth_service_has_left(&broker_service) && !master_service_is_killed(master_service))
 		io_loop_run(current_ioloop);
 	mauth_service_deinit(&broker_service);
 	mauth_event_log_free(&broker_log);

@@ -39,8 +39,12 @@ static void event_log_event(void *context, const char *name, int64_t started_use
 			    const struct mauth_field *fields, size_t count)
 {
 	struct event_log *self = context;
-	struct event *event = event_create(self->event);
+	struct event *event;
 
+	/* Nobody counts events and nobody debugs: spare every login the making of one. */
+	if (event_get_global_debug_send_filter() == NULL && !self->log.debug)
+		return;
+	event = event_create(self->event);
 	if (started_usecs > 0) {
 		/* There is no other way to tell when something began that had no event of its own, and without it
 		   the field "duration", which metrics are made of, would always be zero. */

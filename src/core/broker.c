@@ -30,6 +30,7 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	broker->host = *host;
 	broker->config = mauth_config_ref(config);
 	broker->ready_tail = &broker->ready;
+	broker->finishing_tail = &broker->finishing;
 	if (key != NULL)
 		broker->key = *key;
 	else
@@ -53,6 +54,7 @@ void mauth_broker_free(struct mauth_broker **broker)
 	mauth_shield_free(&b->shield);
 	mauth_cache_free(&b->cache);
 	mauth_config_unref(&b->config);
+	mauth_buf_free(&b->records);
 	mauth_wipe(&b->key, sizeof(b->key));
 	free(b);
 	*broker = NULL;

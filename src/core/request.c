@@ -1,52 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/request.h"
+#include "core/request-private.h"
 
-#include "core/mem.h"
-#include "core/record.h"
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* With less life than this a token is not worth handing out even when no other can be had. */
 #define LIFE_MIN_SECS 10
-
-enum step {
-	STEP_ROUTE,      /* whose user is this? */
-	STEP_CACHE,      /* a live token whose password was this one? */
-	STEP_SHIELD,     /* known to be refused? */
-	STEP_FETCH,      /* ask Entra, alone or together */
-	STEP_WAIT,
-	STEP_FINISH
-};
-
-struct mauth_login {
-	struct mauth_login *next, **link;    /* in ready or waiting */
-	struct mauth_broker *broker;
-	enum step step;
-	/* the attempt */
-	char *user, *mechanism, *client_ip, *local_ip, *session, *client_id;
-	struct mauth_secret *password;
-	enum mauth_service service;
-	unsigned int client_port, local_port, timeout_msecs;
-	bool tls, verified_by_dovecot;
-	mauth_login_fn *done;
-	void *context;
-	/* on the way */
-	int64_t started_wall, started_mono;
-	struct mauth_upn upn;
-	struct mauth_timer *deadline;
-	struct mauth_flight_waiter *waiter;
-	bool joined, asked;
-	/* the outcome */
-	const char *decision, *rule, *source;
-	struct mauth_error error;
-	struct mauth_flight_result flight;   /* ids and codes; token is not used */
-	struct mauth_secret *token;
-	char token_id[MAUTH_TOKEN_ID_SIZE];
-	int64_t expires_at;
-};
+/* Attempts whose records are written together: most of what one write() costs, without keeping the first waiting. */
+#define FINISH_TOGETHER 64u
 
 static void run_turn(void *context)
 {
@@ -56,7 +18,7 @@ static void run_turn(void *context)
 	mauth_logins_turn(broker);
 }
 
-static void unlink_login(struct mauth_login *login)
+void mauth_login_unlink(struct mauth_login *login)
 {
 	struct mauth_broker *broker = login->broker;
 
@@ -64,6 +26,8 @@ static void unlink_login(struct mauth_login *login)
 		return;
 	if (broker->ready_tail == &login->next)
 		broker->ready_tail = login->link;
+	if (broker->finishing_tail == &login->next)
+		broker->finishing_tail = login->link;
 	*login->link = login->next;
 	if (login->next != NULL)
 		login->next->link = login->link;
@@ -71,15 +35,20 @@ static void unlink_login(struct mauth_login *login)
 	login->next = NULL;
 }
 
+static void append_login(struct mauth_login *login, struct mauth_login ***tail)
+{
+	login->link = *tail;
+	**tail = login;
+	*tail = &login->next;
+}
+
 static void make_ready(struct mauth_login *login, enum step step)
 {
 	struct mauth_broker *broker = login->broker;
 
-	unlink_login(login);
+	mauth_login_unlink(login);
 	login->step = step;
-	login->link = broker->ready_tail;
-	*broker->ready_tail = login;
-	broker->ready_tail = &login->next;
+	append_login(login, &broker->ready_tail);
 	if (broker->turn == NULL)
 		broker->turn = mauth_timer_add(broker->host.loop, 0, run_turn, broker);
 }
@@ -88,7 +57,7 @@ static void make_waiting(struct mauth_login *login)
 {
 	struct mauth_broker *broker = login->broker;
 
-	unlink_login(login);
+	mauth_login_unlink(login);
 	login->next = broker->waiting;
 	login->link = &broker->waiting;
 	if (login->next != NULL)
@@ -128,9 +97,9 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	return login;
 }
 
-static void login_free(struct mauth_login *login)
+void mauth_login_free(struct mauth_login *login)
 {
-	unlink_login(login);
+	mauth_login_unlink(login);
 	mauth_flight_cancel(&login->waiter);
 	mauth_timer_remove(login->broker->host.loop, &login->deadline);
 	login->broker->stats.open--;
@@ -279,11 +248,6 @@ static void flight_done(const struct mauth_flight_result *result, void *context)
 	make_ready(login, STEP_FINISH);
 }
 
-static bool is_outage(enum mauth_status status)
-{
-	return status == MAUTH_TEMPORARY || status == MAUTH_TIMEOUT || status == MAUTH_PROTOCOL || status == MAUTH_CONFIG;
-}
-
 static void deadline_passed(void *context)
 {
 	struct mauth_login *login = context;
@@ -302,7 +266,7 @@ static void deadline_passed(void *context)
 static bool may_fall_back(const struct mauth_login *login)
 {
 	return login->token == NULL && login->upn.tenant != NULL &&
-	       (is_outage(login->error.status) || login->error.status == MAUTH_LOCKED);
+	       (mauth_login_is_outage(login->error.status) || login->error.status == MAUTH_LOCKED);
 }
 
 static enum step step_fetch(struct mauth_login *login)
@@ -327,193 +291,11 @@ static enum step step_fetch(struct mauth_login *login)
 	return STEP_WAIT;
 }
 
-static void fill_record(const struct mauth_login *login, struct mauth_attempt_record *record)
+static void make_finishing(struct mauth_login *login)
 {
-	const struct mauth_tenant *tenant = login->upn.tenant;
-	const struct mauth_endpoint *endpoint = tenant == NULL ? NULL : &tenant->endpoints[login->service];
-	bool granted = login->token != NULL;
-
-	*record = (struct mauth_attempt_record){
-		.started_usecs = login->started_wall,
-		.duration_usecs = mauth_mono_usecs(login->broker->host.loop) - login->started_mono,
-		.session = login->session, .user = login->user, .service = login->service,
-		.mechanism = login->mechanism, .client_ip = login->client_ip, .client_port = login->client_port,
-		.local_ip = login->local_ip, .local_port = login->local_port, .tls = login->tls,
-		.client_id = login->client_id, .decision = login->decision, .rule = login->rule,
-		.verified_by = granted ? MAUTH_VERIFIED_ENTRA : MAUTH_VERIFIED_NONE,
-		.grant = granted || login->asked ? "password" : NULL, .token_source = granted ? login->source : NULL,
-		.token_id = granted ? login->token_id : NULL, .token_expires_at = granted ? login->expires_at : 0,
-		.status = login->error.status, .code = login->flight.code, .reason = login->error.text,
-		.http_status = login->flight.http_status,
-	};
-	if (login->flight.correlation_id[0] != '\0') {
-		record->correlation_id = login->flight.correlation_id;
-		record->trace_id = login->flight.trace_id;
-		record->suberror = login->flight.suberror;
-		record->policy_id = login->flight.policy_id;
-	}
-	if (tenant == NULL)
-		return;
-	record->upn = login->upn.name;
-	record->domain = strrchr(login->upn.name, '@') + 1;
-	record->tenant_name = tenant->name;
-	record->tenant_id = tenant->tenant_id;
-	record->cloud = tenant->cloud;
-	if (granted) {
-		record->upstream_host = endpoint->host;
-		record->upstream_port = endpoint->port;
-	}
-}
-
-/* On record before it is answered. Returns false if the answer must be no because of that. */
-static bool put_on_record(struct mauth_login *login)
-{
-	struct mauth_broker *broker = login->broker;
-	struct mauth_attempt_record record;
-	struct mauth_buf line = { 0 };
-	struct mauth_error error;
-	enum mauth_status status;
-
-	fill_record(login, &record);
-	mauth_record_attempt(&line, &record);
-	status = broker->host.audit->append(broker->host.audit->context, line.data, line.size, &error);
-	mauth_buf_free(&line);
-	/* Whoever is not ours gets nothing from us: a full disk must not lock out the users of other passdbs. */
-	if (status == MAUTH_OK || !broker->config->audit_required || login->error.status == MAUTH_NOT_OURS)
-		return true;
-	login->error = error;
-	login->error.status = MAUTH_AUDIT;
-	login->rule = "audit required";
-	mauth_secret_free(&login->token);
-	return false;
-}
-
-static void count_outcome(struct mauth_login *login)
-{
-	struct mauth_broker_stats *stats = &login->broker->stats;
-
-	if (login->token == NULL) {
-		if (login->error.status == MAUTH_NOT_OURS)
-			stats->not_ours++;
-		else if (is_outage(login->error.status) || login->error.status == MAUTH_AUDIT)
-			stats->failed++;
-		else
-			stats->refused++;
-	} else if (strcmp(login->source, "cache") == 0) {
-		stats->granted_cached++;
-	} else if (login->joined) {
-		stats->granted_joined++;
-	} else {
-		stats->granted_fetched++;
-	}
-}
-
-static enum mauth_level level_of(enum mauth_status status)
-{
-	switch (status) {
-	case MAUTH_OK:
-	case MAUTH_NOT_OURS:
-	case MAUTH_CANCELLED:
-		return MAUTH_DEBUG;
-	case MAUTH_BAD_CREDENTIALS:
-	case MAUTH_USER_UNKNOWN:
-	case MAUTH_POLICY:
-		return MAUTH_INFO;
-	case MAUTH_LOCKED:
-	case MAUTH_DISABLED:
-	case MAUTH_EXPIRED:
-	case MAUTH_INTERACTION:
-	case MAUTH_TEMPORARY:
-	case MAUTH_TIMEOUT:
-		return MAUTH_WARNING;
-	case MAUTH_CONFIG:
-	case MAUTH_PROTOCOL:
-	case MAUTH_AUDIT:
-	case MAUTH_STATUS_COUNT:
-		return MAUTH_ERROR;
-	}
-	return MAUTH_ERROR;
-}
-
-static const char *or_dash(const char *str)
-{
-	return str == NULL || *str == '\0' ? "-" : str;
-}
-
-static void log_outcome(const struct mauth_login *login)
-{
-	const struct mauth_log *log = login->broker->host.log;
-	enum mauth_level level = level_of(login->error.status);
-
-	if (level == MAUTH_DEBUG && !log->debug)
-		return;
-	if (login->token != NULL) {
-		mauth_log(log, level, "login upgraded: user=%.320s protocol=%s ip=%s session=%s token=%s", login->user,
-			  mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session),
-			  login->source);
-		return;
-	}
-	mauth_log(log, level, "login refused (%s): user=%.320s protocol=%s ip=%s session=%s: %s%s%s%s%s%s%s",
-		  mauth_status_name(login->error.status), login->user, mauth_service_name(login->service),
-		  or_dash(login->client_ip), or_dash(login->session), login->error.text,
-		  login->error.advice[0] != '\0' ? "; to do: " : "", login->error.advice,
-		  login->flight.policy_id[0] != '\0' ? "; conditional access policy " : "", login->flight.policy_id,
-		  login->flight.correlation_id[0] != '\0' ? "; correlation id " : "", login->flight.correlation_id);
-}
-
-static void emit_event(const struct mauth_login *login)
-{
-	const struct mauth_log *log = login->broker->host.log;
-	char user[MAUTH_USER_MAX + 1];
-	const struct mauth_field fields[] = {
-		MAUTH_FIELD_STR("service", mauth_service_name(login->service)),
-		MAUTH_FIELD_STR("outcome", login->token != NULL ? "ok" : "failed"),
-		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
-		MAUTH_FIELD_STR("cached", login->source != NULL && strcmp(login->source, "cache") == 0 ? "yes" : "no"),
-		MAUTH_FIELD_NUM("code", login->flight.code),
-		MAUTH_FIELD_STR("tenant", login->upn.tenant == NULL ? "-" : login->upn.tenant->name),
-		MAUTH_FIELD_STR("user", user),
-		MAUTH_FIELD_STR("session", or_dash(login->session)),
-	};
-
-	if (log->event == NULL)
-		return;
-	mauth_clean_copy(user, sizeof(user), login->user, strlen(login->user));
-	log->event(log->context, "modernauth_attempt_finished", login->started_wall, fields,
-		   sizeof(fields) / sizeof(fields[0]));
-}
-
-static void answer(struct mauth_login *login)
-{
-	mauth_login_fn *done = login->done;
-	const struct mauth_tenant *tenant = login->upn.tenant;
-	struct mauth_grant grant;
-
-	login->done = NULL;
-	if (login->token == NULL) {
-		done(NULL, &login->error, login->context);
-		return;
-	}
-	grant = (struct mauth_grant){
-		.token = login->token, .token_id = login->token_id, .mailbox = login->upn.name,
-		.endpoint = &tenant->endpoints[login->service], .expires_at = login->expires_at,
-		.cached = strcmp(login->source, "cache") == 0, .verified_by = MAUTH_VERIFIED_ENTRA,
-	};
-	done(&grant, NULL, login->context);
-}
-
-/* The only exit: record, count, tell, answer, free. */
-static void finish(struct mauth_login *login)
-{
-	unlink_login(login);
 	if (may_fall_back(login))
 		(void)fall_back(login);
-	(void)put_on_record(login);
-	count_outcome(login);
-	log_outcome(login);
-	emit_event(login);
-	answer(login);
-	login_free(login);
+	append_login(login, &login->broker->finishing_tail);
 }
 
 static void advance(struct mauth_login *login)
@@ -536,7 +318,7 @@ static void advance(struct mauth_login *login)
 			make_waiting(login);
 			return;
 		case STEP_FINISH:
-			finish(login);
+			make_finishing(login);
 			return;
 		}
 	}
@@ -546,15 +328,19 @@ void mauth_logins_turn(struct mauth_broker *broker)
 {
 	/* What callbacks start meanwhile is for the next turn: the loop must see its descriptors in between. */
 	struct mauth_login *batch = broker->ready, *login;
+	unsigned int count = 0;
 
 	if (batch != NULL)
 		batch->link = &batch;
 	broker->ready = NULL;
 	broker->ready_tail = &broker->ready;
 	while ((login = batch) != NULL) {
-		unlink_login(login);
+		mauth_login_unlink(login);
 		advance(login);
+		if (++count % FINISH_TOGETHER == 0)
+			mauth_logins_finish(broker);
 	}
+	mauth_logins_finish(broker);
 	if (broker->ready != NULL && broker->turn == NULL)
 		broker->turn = mauth_timer_add(broker->host.loop, 0, run_turn, broker);
 }
@@ -583,15 +369,12 @@ void mauth_login_cancel(struct mauth_login **login)
 	mauth_secret_free(&gone->token);
 	gone->decision = "refuse";
 	mauth_fail(&gone->error, MAUTH_CANCELLED, 0, "the front end went away before the answer");
-	(void)put_on_record(gone);
-	count_outcome(gone);
-	emit_event(gone);
-	login_free(gone);
+	mauth_login_finish_gone(gone);
 }
 
 void mauth_login_abandon(struct mauth_login **login)
 {
 	if (*login != NULL && (*login)->done != NULL)
-		login_free(*login);
+		mauth_login_free(*login);
 	*login = NULL;
 }

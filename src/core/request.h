@@ -4,6 +4,7 @@
 /* One login attempt on its way through the broker, and the broker's insides that it needs. */
 
 #include "core/broker.h"
+#include "core/mem.h"
 #include "core/upn.h"
 
 struct mauth_broker {
@@ -15,6 +16,9 @@ struct mauth_broker {
 	struct mauth_flights *flights;
 	struct mauth_login *ready;           /* to be advanced in the next turn of the loop, oldest first */
 	struct mauth_login **ready_tail;
+	struct mauth_login *finishing;       /* decided in this turn, to be recorded together and then answered */
+	struct mauth_login **finishing_tail;
+	struct mauth_buf records;
 	struct mauth_login *waiting;         /* for a flight, or for the end of a pause */
 	struct mauth_timer *turn;
 	bool paused;

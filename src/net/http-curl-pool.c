@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/http-curl-private.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* curl's multi interface on the lent loop. Two rules: curl is never called from within a callback of its own, and
@@ -80,13 +82,30 @@ static int on_curl_timer(CURLM *multi, long msecs, void *context)
 	return 0;
 }
 
+/* A duplicate is watched, not curl's own descriptor: curl 7.88 closes a connection that was not established yet (TCP or TLS
+ * still under way) before it says CURL_POLL_REMOVE, and Dovecot's loop panics when it is to forget a descriptor that is
+ * closed, or that is somebody else's by then. */
+static void pool_socket_watch(struct pool_socket *sock)
+{
+	sock->own_fd = fcntl(sock->fd, F_DUPFD_CLOEXEC, 0);
+	sock->watch = mauth_watch_add(sock->pool->http->loop, sock->own_fd != -1 ? sock->own_fd : sock->fd,
+				      on_socket_event, sock);
+}
+
+static void pool_socket_unwatch(struct pool_socket *sock)
+{
+	mauth_watch_remove(sock->pool->http->loop, &sock->watch);
+	if (sock->own_fd != -1)
+		(void)close(sock->own_fd);
+}
+
 static struct pool_socket *pool_socket_new(struct pool *pool, curl_socket_t fd)
 {
 	struct pool_socket *sock = mauth_new(sizeof(*sock));
 
 	sock->pool = pool;
 	sock->fd = fd;
-	sock->watch = mauth_watch_add(pool->http->loop, fd, on_socket_event, sock);
+	pool_socket_watch(sock);
 	sock->next = pool->sockets;
 	sock->back = &pool->sockets;
 	if (sock->next != NULL)
@@ -103,8 +122,38 @@ static void pool_socket_free(struct pool_socket **sock_p)
 	*sock->back = sock->next;
 	if (sock->next != NULL)
 		sock->next->back = sock->back;
-	mauth_watch_remove(sock->pool->http->loop, &sock->watch);
+	pool_socket_unwatch(sock);
 	free(sock);
+}
+
+static void pool_socket_set(struct pool_socket *sock)
+{
+	mauth_watch_set(sock->pool->http->loop, sock->watch, (sock->what & CURL_POLL_IN) != 0,
+			(sock->what & CURL_POLL_OUT) != 0);
+}
+
+static void pool_socket_opened(struct pool *pool, curl_socket_t fd)
+{
+	for (struct pool_socket *sock = pool == NULL ? NULL : pool->sockets; sock != NULL; sock = sock->next) {
+		if (sock->fd != fd)
+			continue;
+		pool_socket_unwatch(sock);
+		pool_socket_watch(sock);
+		pool_socket_set(sock);
+	}
+}
+
+curl_socket_t mauth_http_socket_open(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct mauth_http_curl *http = context;
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+	if (fd == -1)
+		return CURL_SOCKET_BAD;
+	pool_socket_opened(http->pool, fd);
+	for (unsigned int i = 0; i < RETIRED_MAX; i++)
+		pool_socket_opened(http->retired[i], fd);
+	return fd;
 }
 
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
@@ -121,30 +170,10 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *context,
 	if (sock == NULL) {
 		sock = pool_socket_new(pool, fd);
 		(void)curl_multi_assign(pool->multi, fd, sock);
-	} else if (sock->watch == NULL) {
-		/* Closed, and the number has come again before curl has said CURL_POLL_REMOVE. */
-		sock->watch = mauth_watch_add(pool->http->loop, fd, on_socket_event, sock);
 	}
-	mauth_watch_set(pool->http->loop, sock->watch, (what & CURL_POLL_IN) != 0, (what & CURL_POLL_OUT) != 0);
+	sock->what = what;
+	pool_socket_set(sock);
 	return 0;
-}
-
-static void pool_socket_closing(struct pool *pool, curl_socket_t fd)
-{
-	for (struct pool_socket *sock = pool == NULL ? NULL : pool->sockets; sock != NULL; sock = sock->next) {
-		if (sock->fd == fd)
-			mauth_watch_remove(pool->http->loop, &sock->watch);
-	}
-}
-
-int mauth_http_socket_close(void *context, curl_socket_t fd)
-{
-	struct mauth_http_curl *http = context;
-
-	pool_socket_closing(http->pool, fd);
-	for (unsigned int i = 0; i < RETIRED_MAX; i++)
-		pool_socket_closing(http->retired[i], fd);
-	return close(fd);
 }
 
 static void pool_set_limit(struct pool *pool)
@@ -184,17 +213,14 @@ void pool_free(struct pool **pool_p)
 	if (pool == NULL)
 		return;
 	*pool_p = NULL;
-	/* Before curl closes them, which it may do without a word: Dovecot's loop panics when a descriptor that it watches is
-	 * closed already. */
-	(void)curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, NULL);
+	(void)curl_multi_cleanup(pool->multi);
+	mauth_timer_remove(pool->http->loop, &pool->timer);
+	mauth_timer_remove(pool->http->loop, &pool->nudge);
 	while (pool->sockets != NULL) {
 		struct pool_socket *sock = pool->sockets;
 
 		pool_socket_free(&sock);
 	}
-	(void)curl_multi_cleanup(pool->multi);
-	mauth_timer_remove(pool->http->loop, &pool->timer);
-	mauth_timer_remove(pool->http->loop, &pool->nudge);
 	free(pool);
 }
 

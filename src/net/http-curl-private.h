@@ -26,8 +26,10 @@
 struct pool_socket {
 	struct pool_socket *next, **back;        /* back: where the pointer to this one is */
 	struct pool *pool;
-	struct mauth_watch *watch;               /* NULL: fd is closed, curl has not said so yet */
-	curl_socket_t fd;
+	struct mauth_watch *watch;
+	curl_socket_t fd;                        /* curl's */
+	int own_fd;                              /* the duplicate that is watched; -1: none could be had */
+	int what;                                /* CURL_POLL_* */
 };
 
 /* A curl multi handle: connections that calls share. There is one for new calls. When a connection of it is suspect,
@@ -95,9 +97,9 @@ void pool_serial_seen(struct pool *pool);
  * farewell in TLS but does not close, curl tells only one of the requests on that connection; the others would wait
  * for their deadline. Each that ends nudges the pool again. */
 void pool_nudge(struct pool *pool);
-/* CURLOPT_CLOSESOCKETFUNCTION, context: the struct mauth_http_curl. curl 7.88 closes a connection that was not established
- * yet before it says CURL_POLL_REMOVE, and Dovecot's loop panics when told to forget a descriptor that is closed. */
-int mauth_http_socket_close(void *context, curl_socket_t fd);
+/* CURLOPT_OPENSOCKETFUNCTION, context: the struct mauth_http_curl. The new socket often has the number of one that curl has
+ * closed without telling, and curl then believes that it is watched already. */
+curl_socket_t mauth_http_socket_open(void *context, curlsocktype purpose, struct curl_sockaddr *address);
 /* http-curl.c: curl has ended call; tells the caller and frees it. */
 void mauth_http_call_ended(struct mauth_http_call *call, CURLcode code);
 

@@ -247,8 +247,8 @@ static void set_connection(struct mauth_http_call *call)
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-	(void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, mauth_http_socket_close);
-	(void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, call->http);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, mauth_http_socket_open);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call->http);
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	/* Rather wait for the connection that is being made, it will most likely take us along. */
 	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);

@@ -99,6 +99,13 @@ class Unreachable:
         self.tenants += settings.tenant(standin, "badproxy", ["badproxy.test"], proxy="http://127.0.0.1:%d" % closed)
 
 
+def test_an_address_that_refuses_does_not_matter_if_another_answers(fronts, standin, people):
+    """localhost is ::1 first, where nobody listens."""
+    front = fronts.new(tenants=settings.tenant(standin, "contoso", ["contoso.com"],
+                                               authority="https://localhost:%d" % standin.ports["entra"]))
+    assert all(reply.ok for reply in front.storm([people.new() for _ in range(5)]))
+
+
 @pytest.fixture(scope="module")
 def short_front(fronts, running_standin):
     """Deadlines that a test can wait for."""

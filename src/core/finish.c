@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/request-private.h"
+
+#include "core/record.h"
+
+#include <string.h>
+
+bool mauth_login_is_outage(enum mauth_status status)
+{
+	return status == MAUTH_TEMPORARY || status == MAUTH_TIMEOUT || status == MAUTH_PROTOCOL || status == MAUTH_CONFIG;
+}
+
+static void fill_record(const struct mauth_login *login, struct mauth_attempt_record *record)
+{
+	const struct mauth_tenant *tenant = login->upn.tenant;
+	const struct mauth_endpoint *endpoint = tenant == NULL ? NULL : &tenant->endpoints[login->service];
+	bool granted = login->token != NULL;
+
+	*record = (struct mauth_attempt_record){
+		.started_usecs = login->started_wall,
+		.duration_usecs = mauth_mono_usecs(login->broker->host.loop) - login->started_mono,
+		.session = login->session, .user = login->user, .service = login->service,
+		.mechanism = login->mechanism, .client_ip = login->client_ip, .client_port = login->client_port,
+		.local_ip = login->local_ip, .local_port = login->local_port, .tls = login->tls,
+		.client_id = login->client_id, .decision = login->decision, .rule = login->rule,
+		.verified_by = granted ? MAUTH_VERIFIED_ENTRA : MAUTH_VERIFIED_NONE,
+		.grant = granted || login->asked ? "password" : NULL, .token_source = granted ? login->source : NULL,
+		.token_id = granted ? login->token_id : NULL, .token_expires_at = granted ? login->expires_at : 0,
+		.status = login->error.status, .code = login->flight.code, .reason = login->error.text,
+		.http_status = login->flight.http_status,
+	};
+	if (login->flight.correlation_id[0] != '\0') {
+		record->correlation_id = login->flight.correlation_id;
+		record->trace_id = login->flight.trace_id;
+		record->suberror = login->flight.suberror;
+		record->policy_id = login->flight.policy_id;
+	}
+	if (tenant == NULL)
+		return;
+	record->upn = login->upn.name;
+	record->domain = strrchr(login->upn.name, '@') + 1;
+	record->tenant_name = tenant->name;
+	record->tenant_id = tenant->tenant_id;
+	record->cloud = tenant->cloud;
+	if (granted) {
+		record->upstream_host = endpoint->host;
+		record->upstream_port = endpoint->port;
+	}
+}
+
+static enum mauth_status append_records(struct mauth_broker *broker, struct mauth_error *error_r)
+{
+	enum mauth_status status = broker->host.audit->append(broker->host.audit->context, broker->records.data,
+							      broker->records.size, error_r);
+
+	mauth_buf_clear(&broker->records);
+	return status;
+}
+
+static void write_record(struct mauth_login *login)
+{
+	struct mauth_attempt_record record;
+
+	fill_record(login, &record);
+	mauth_record_attempt(&login->broker->records, &record);
+	login->recorded = true;
+}
+
+/* What is not on record is not answered with a token. */
+static void refuse_unrecorded(struct mauth_login *login, const struct mauth_error *error)
+{
+	/* Whoever is not ours gets nothing from us: a full disk must not lock out the users of other passdbs. */
+	if (!login->broker->config->audit_required || login->error.status == MAUTH_NOT_OURS)
+		return;
+	login->error = *error;
+	login->error.status = MAUTH_AUDIT;
+	login->rule = "audit required";
+	mauth_secret_free(&login->token);
+}
+
+static void count_outcome(struct mauth_login *login)
+{
+	struct mauth_broker_stats *stats = &login->broker->stats;
+
+	if (login->token == NULL) {
+		if (login->error.status == MAUTH_NOT_OURS)
+			stats->not_ours++;
+		else if (mauth_login_is_outage(login->error.status) || login->error.status == MAUTH_AUDIT)
+			stats->failed++;
+		else
+			stats->refused++;
+	} else if (strcmp(login->source, "cache") == 0) {
+		stats->granted_cached++;
+	} else if (login->joined) {
+		stats->granted_joined++;
+	} else {
+		stats->granted_fetched++;
+	}
+}
+
+static enum mauth_level level_of(enum mauth_status status)
+{
+	switch (status) {
+	case MAUTH_OK:
+	case MAUTH_NOT_OURS:
+	case MAUTH_CANCELLED:
+		return MAUTH_DEBUG;
+	case MAUTH_BAD_CREDENTIALS:
+	case MAUTH_USER_UNKNOWN:
+	case MAUTH_POLICY:
+		return MAUTH_INFO;
+	case MAUTH_LOCKED:
+	case MAUTH_DISABLED:
+	case MAUTH_EXPIRED:
+	case MAUTH_INTERACTION:
+	case MAUTH_TEMPORARY:
+	case MAUTH_TIMEOUT:
+		return MAUTH_WARNING;
+	case MAUTH_CONFIG:
+	case MAUTH_PROTOCOL:
+	case MAUTH_AUDIT:
+	case MAUTH_STATUS_COUNT:
+		return MAUTH_ERROR;
+	}
+	return MAUTH_ERROR;
+}
+
+static const char *or_dash(const char *str)
+{
+	return str == NULL || *str == '\0' ? "-" : str;
+}
+
+static void log_outcome(const struct mauth_login *login)
+{
+	const struct mauth_log *log = login->broker->host.log;
+	enum mauth_level level = level_of(login->error.status);
+
+	if (level == MAUTH_DEBUG && !log->debug)
+		return;
+	if (login->token != NULL) {
+		mauth_log(log, level, "login upgraded: user=%.320s protocol=%s ip=%s session=%s token=%s", login->user,
+			  mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session),
+			  login->source);
+		return;
+	}
+	mauth_log(log, level, "login refused (%s): user=%.320s protocol=%s ip=%s session=%s: %s%s%s%s%s%s%s",
+		  mauth_status_name(login->error.status), login->user, mauth_service_name(login->service),
+		  or_dash(login->client_ip), or_dash(login->session), login->error.text,
+		  login->error.advice[0] != '\0' ? "; to do: " : "", login->error.advice,
+		  login->flight.policy_id[0] != '\0' ? "; conditional access policy " : "", login->flight.policy_id,
+		  login->flight.correlation_id[0] != '\0' ? "; correlation id " : "", login->flight.correlation_id);
+}
+
+static void emit_event(const struct mauth_login *login)
+{
+	const struct mauth_log *log = login->broker->host.log;
+	char user[MAUTH_USER_MAX + 1];
+	const struct mauth_field fields[] = {
+		MAUTH_FIELD_STR("service", mauth_service_name(login->service)),
+		MAUTH_FIELD_STR("outcome", login->token != NULL ? "ok" : "failed"),
+		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
+		MAUTH_FIELD_STR("cached", login->source != NULL && strcmp(login->source, "cache") == 0 ? "yes" : "no"),
+		MAUTH_FIELD_NUM("code", login->flight.code),
+		MAUTH_FIELD_STR("tenant", login->upn.tenant == NULL ? "-" : login->upn.tenant->name),
+		MAUTH_FIELD_STR("user", user),
+		MAUTH_FIELD_STR("session", or_dash(login->session)),
+	};
+
+	if (log->event == NULL)
+		return;
+	mauth_clean_copy(user, sizeof(user), login->user, strlen(login->user));
+	log->event(log->context, "modernauth_attempt_finished", login->started_wall, fields,
+		   sizeof(fields) / sizeof(fields[0]));
+}
+
+static void answer(struct mauth_login *login)
+{
+	mauth_login_fn *done = login->done;
+	const struct mauth_tenant *tenant = login->upn.tenant;
+	struct mauth_grant grant;
+
+	login->done = NULL;
+	if (login->token == NULL) {
+		done(NULL, &login->error, login->context);
+		return;
+	}
+	grant = (struct mauth_grant){
+		.token = login->token, .token_id = login->token_id, .mailbox = login->upn.name,
+		.endpoint = &tenant->endpoints[login->service], .expires_at = login->expires_at,
+		.cached = strcmp(login->source, "cache") == 0, .verified_by = MAUTH_VERIFIED_ENTRA,
+	};
+	done(&grant, NULL, login->context);
+}
+
+/* The only exit: all that was decided in this turn is recorded in one write, and only then counted, told, answered. */
+void mauth_logins_finish(struct mauth_broker *broker)
+{
+	struct mauth_login *login;
+	struct mauth_error error;
+
+	if (broker->finishing == NULL)
+		return;
+	for (login = broker->finishing; login != NULL; login = login->next)
+		write_record(login);
+	if (append_records(broker, &error) != MAUTH_OK) {
+		for (login = broker->finishing; login != NULL; login = login->next)
+			refuse_unrecorded(login, &error);
+	}
+	while ((login = broker->finishing) != NULL) {
+		mauth_login_unlink(login);
+		count_outcome(login);
+		log_outcome(login);
+		emit_event(login);
+		answer(login);
+		mauth_login_free(login);
+	}
+}
+
+void mauth_login_finish_gone(struct mauth_login *login)
+{
+	/* In the turn in which it is being answered, its record has been written already. */
+	if (!login->recorded) {
+		write_record(login);
+		(void)append_records(login->broker, NULL);
+	}
+	count_outcome(login);
+	emit_event(login);
+	mauth_login_free(login);
+}
