@@ -80,7 +80,7 @@ step_sanitize() {
 }
 
 step_valgrind() {
-	meson_tests "unit under valgrind" "$work/build" --suite unit --timeout-multiplier 20 \
+	SLOW_TESTS=1 meson_tests "unit under valgrind" "$work/build" --suite unit --timeout-multiplier 20 \
 		--wrap "valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --error-exitcode=99"
 }
 

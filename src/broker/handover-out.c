@@ -15,7 +15,10 @@
 #define DRAIN_POLL_MSECS 10u
 /* A successor that does not take the state in this time gets the rest of the users cold. */
 #define SEND_MSECS 20000u
-#define ATTEMPTS_MAX 3u
+/* Two seconds, while the master reloads again before the successor could take anything. */
+#define ATTEMPTS_MAX 20u
+/* Half a second of these in a row: the master makes the socket anew. */
+#define REFUSED_MAX 5u
 #define ATTEMPT_MSECS 100u
 #define CHUNK 4096u
 #define FILL_OCTETS 131072u
@@ -34,10 +37,11 @@ struct mauth_handover_out {
 	const struct mauth_cache_entry *entry;       /* sent last */
 	const struct mauth_shield_user *user;
 	uint32_t id;
-	unsigned int tokens, users, attempts;
+	unsigned int tokens, users, attempts, refused;
 };
 
 static void send_later(struct mauth_handover_out *out);
+static void send_again(void *context);
 
 static void out_end(struct mauth_handover_out *out)
 {
@@ -58,9 +62,13 @@ static void out_finish(struct mauth_handover_out *out, const char *problem)
 {
 	struct mauth_service_state *service = out->service;
 	unsigned int tokens = out->tokens, users = out->users;
+	bool connected = out->fd != -1;
 
 	out_end(out);
-	if (problem != NULL)
+	if (problem != NULL && !connected)
+		/* Which is what happens when Dovecot is stopped. */
+		mauth_log(service->log, MAUTH_INFO, "there is no successor (%s): the cache ends here", problem);
+	else if (problem != NULL)
 		mauth_log(service->log, MAUTH_WARNING, "no successor took over the cache (%s): users will be fetched anew",
 			  problem);
 	else
@@ -296,10 +304,15 @@ static void send_state(struct mauth_handover_out *out)
 
 	out->attempts++;
 	out->fd = connect_to(service->settings.handover_path);
+	if (out->fd == -1 && ++out->refused < REFUSED_MAX && out->attempts < ATTEMPTS_MAX) {
+		out->drain = mauth_timer_add(service->loop, ATTEMPT_MSECS, send_again, out);
+		return;
+	}
 	if (out->fd == -1) {
 		out_finish(out, strerror(errno));
 		return;
 	}
+	out->refused = 0;
 	mauth_buf_puts(&out->out, MAUTH_WIRE_VERSION_LINE);
 	mauth_wire_begin(&out->out, "CLIENT");
 	mauth_wire_str(&out->out, "name", "predecessor");

@@ -24,6 +24,8 @@
 #define DRAIN_MSECS 250
 /* No more than this is put between us and the socket; the rest waits in the queue. */
 #define OUT_HIGH (64u * 1024u)
+/* Connections in a row that may be lost before the hello without failing what was asked on them */
+#define UNHEARD_MAX 3u
 #define LOG_AGAIN_USECS (60 * 1000000LL)
 
 void client_unref(struct mauth_client *client)
@@ -163,7 +165,9 @@ static void connect_failed(struct mauth_client *client, int error)
 {
 	int64_t now = mauth_mono_usecs(client->loop);
 
-	if (client->logged_usecs == 0 || now - client->logged_usecs >= LOG_AGAIN_USECS) {
+	/* At a reload Dovecot's master makes the socket anew: that it is missing once is no news. */
+	if (client->backoff_msecs > 0 &&
+	    (client->logged_usecs == 0 || now - client->logged_usecs >= LOG_AGAIN_USECS)) {
 		client->logged_usecs = now;
 		mauth_log(client->log, MAUTH_ERROR, "cannot connect to the broker at %s: %s; is its service "
 			  "configured and running?", client->path, strerror(error));
@@ -229,16 +233,21 @@ void client_requeue(struct mauth_client *client)
 static void conn_lost(struct client_conn *conn, const char *why)
 {
 	struct mauth_client *client = conn->client;
+	bool heard;
 
 	if (conn == client->old) {
 		client_conn_close(&client->old);
 		return;
 	}
-	mauth_log(client->log, client->open > 0 || client->reports > 0 ? MAUTH_WARNING : MAUTH_DEBUG,
+	/* A broker that has not said a word has most likely not read them: at a reload the connection may have been to a
+	   socket that the master has closed since. */
+	heard = conn->spoken || ++client->unheard > UNHEARD_MAX;
+	mauth_log(client->log, heard && (client->open > 0 || client->reports > 0) ? MAUTH_WARNING : MAUTH_DEBUG,
 		  "lost the connection to the broker at %s: %s; %u open requests, %u unconfirmed reports",
 		  client->path, why, client->open, client->reports);
 	client_conn_close(&client->conn);
-	doom_if_waited(client, &client->sent, 0);
+	if (heard)
+		doom_if_waited(client, &client->sent, 0);
 	client_requeue(client);
 	client_schedule(client);
 	client_fail_doomed(client);
@@ -462,6 +471,7 @@ static bool conn_version(struct client_conn *conn, const struct mauth_wire_line 
 		return false;
 	}
 	conn->hello = true;
+	client->unheard = 0;
 	if (!conn->mute)
 		mauth_timer_remove(client->loop, &conn->timer);
 	client->backoff_msecs = 0;
@@ -534,6 +544,7 @@ static void conn_event(bool readable, bool writable, void *context)
 	conn->refs++;
 	size = recv(conn->fd, data, sizeof(data), 0);
 	if (size > 0) {
+		conn->spoken = true;
 		mauth_buf_append(&conn->reader.in, data, (size_t)size);
 		mauth_wipe(data, (size_t)size);
 		conn_lines(conn);

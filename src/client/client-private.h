@@ -36,7 +36,7 @@ struct client_conn {
 	struct mauth_timer *timer;       /* until the hello, or after a failed write */
 	struct mauth_wire_reader reader;
 	struct mauth_buf out;
-	bool hello, mute, dead;          /* mute: nothing is written any more */
+	bool spoken, hello, mute, dead;  /* spoken: something has come; mute: nothing is written any more */
 };
 
 #define BUCKETS 1024u
@@ -52,6 +52,7 @@ struct mauth_client {
 	struct client_conn *conn;               /* NULL: down */
 	struct client_conn *old;                /* said BYE; closed when its successor is connected */
 	struct mauth_timer *reconnect, *idle, *report_retry;
+	unsigned int unheard;            /* connections in a row that ended before the broker said hello */
 	unsigned int backoff_msecs;      /* before the attempt after the next failure */
 	int64_t next_attempt_msecs;
 	int64_t logged_usecs;            /* when "cannot connect" was last said; 0: not in this outage */

@@ -16,8 +16,6 @@ from standin.client import Standin
 from standin.entra_model import APP_SECRET, EXPIRED_SECRET
 from standin.world import ENTRA_SETTINGS, EXCHANGE_SETTINGS
 
-FINDINGS = []
-
 
 def pytest_configure(config):
     if sanitizer.KIND and not getattr(config.option, "timeout", None):
@@ -80,6 +78,9 @@ class Fronts:
     def close(self):
         """Problems of all of them, as text."""
         problems = []
+        for front in self.fronts:
+            problems += ["%s: %s" % item for item in self.canary.search_processes(front.processes()).items()]
+            front.terminate()
         while self.fronts:
             problems += self.examine(self.fronts.pop())
         return problems

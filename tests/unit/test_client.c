@@ -19,7 +19,7 @@
 #include "poll_loop.h"
 
 #define SESSIONS_MAX 8
-#define PATIENCE_MSECS 5000
+#define PATIENCE_MSECS 60000
 
 /* A broker that remembers what it is told and says what the test wants it to say. It shares the loop. */
 struct session {

@@ -308,7 +308,7 @@ static void without_successor_it_leaves_anyway(void **state)
 	mauth_service_leave(&site->old);
 	poll_loop_run_until(site->loop, &left, PATIENCE_MSECS);
 	assert_true(left);
-	assert_non_null(strstr(site->sinks.lines, "no successor took over"));
+	assert_non_null(strstr(site->sinks.lines, "there is no successor"));
 }
 
 /* --- sessions */

@@ -283,6 +283,15 @@ static void what_has_been_read_is_wiped_from_the_input(void **state)
 	size_t size;
 	char *text;
 
+	/* What the buffers have behind their ends shall be known: it is looked at below. */
+	for (size_t i = 0; i < 200; i++) {
+		mauth_buf_putc(&reader.in, 'x');
+		mauth_buf_putc(&reader.line, 'x');
+	}
+	memset(reader.in.data, 'x', reader.in.alloc);
+	memset(reader.line.data, 'x', reader.line.alloc);
+	mauth_buf_clear(&reader.in);
+	mauth_buf_clear(&reader.line);
 	mauth_buf_puts(&reader.in, "LOGIN\t1\t");
 	mauth_buf_puts(&reader.in, secret);
 	mauth_buf_puts(&reader.in, "\nLOG");

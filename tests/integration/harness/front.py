@@ -34,6 +34,7 @@ HARMLESS = [
 STOPPING = [
     r"lost the connection to the broker",
     r"ending before the broker has confirmed",
+    r"cannot connect to the broker",
 ]
 
 
@@ -121,6 +122,7 @@ class Front(Clients):
     # -- life
 
     def start(self):
+        self.stopped_at = None
         if self.before_start:
             self.before_start(self)
 
@@ -163,21 +165,27 @@ class Front(Clients):
             self.wait(lambda: not before & self.broker_pids(), 30, "the old broker does not leave")
             self.wait(self.broker_answers, 20, "no new broker after the reload")
 
+    def terminate(self):
+        """Begins to stop: what takes a second or two can be waited for with others."""
+        if self.stopped_at is None and self.process is not None:
+            self.stopped_at = self.log_mark()
+            if self.process.poll() is None:
+                self.process.terminate()
+
     def stop(self):
         """Ends Dovecot as an admin would, and tells which processes stayed behind."""
         if self.process is None:
             return []
-        session, self.stopped_at = self.process.pid, self.log_mark()
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        session = self.process.pid
+        self.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.process.stdout.close()
         self.process = None
-        deadline = time.monotonic() + (30 if sanitizer.KIND else 10)
+        deadline = time.monotonic() + (60 if sanitizer.KIND else 10)
         while time.monotonic() < deadline and processes(session):
             time.sleep(0.05)
         left = processes(session)
