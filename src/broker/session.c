@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* With more than this unread nothing is read from the client, and it has to go on reading. */
 #define OUT_MAX (4u * 1024u * 1024u)
+#define STALL_MSECS 5000u
 #define MALFORMED_MAX 20u
 #define HELLO_MSECS 10000u
 /* Per turn of the loop: nobody's burst keeps the others waiting for long. */
@@ -86,6 +88,7 @@ void mauth_session_end(struct mauth_session *session)
 		session->next->link = session->link;
 	mauth_timer_remove(service->loop, &session->flush);
 	mauth_timer_remove(service->loop, &session->hello_timer);
+	mauth_timer_remove(service->loop, &session->stall);
 	mauth_watch_remove(service->loop, &session->watch);
 	(void)close(session->fd);
 	mauth_wire_reader_free(&session->reader);
@@ -107,36 +110,54 @@ static bool may_read(const struct mauth_session *session)
 
 void mauth_session_update(struct mauth_session *session)
 {
-	mauth_watch_set(session->service->loop, session->watch, may_read(session), session->out.size > 0);
+	mauth_watch_set(session->service->loop, session->watch, may_read(session) && session->out.size <= OUT_MAX,
+			session->out.size > 0);
 }
 
-/* false: the session has ended. */
-static bool write_out(struct mauth_session *session)
+static void stalled(void *context)
 {
-	while (session->out.size > 0) {
-		ssize_t sent = send(session->fd, session->out.data, session->out.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+	struct mauth_session *session = context;
+
+	session->stall = NULL;
+	mauth_log(session->service->log, MAUTH_ERROR, "client %s does not read its replies: disconnected", session->name);
+	mauth_session_end(session);
+}
+
+/* Thousands of logins may be answered in one turn, so much unread is no misbehaviour; not to read on is. */
+static void watch_stall(struct mauth_session *session, bool progress)
+{
+	const struct mauth_loop *loop = session->service->loop;
+
+	if (progress || session->out.size <= OUT_MAX)
+		mauth_timer_remove(loop, &session->stall);
+	if (session->out.size > OUT_MAX && session->stall == NULL)
+		session->stall = mauth_timer_add(loop, STALL_MSECS, stalled, session);
+}
+
+static void write_out(struct mauth_session *session)
+{
+	size_t done = 0;
+
+	mauth_timer_remove(session->service->loop, &session->flush);
+	while (done < session->out.size) {
+		ssize_t sent = send(session->fd, session->out.data + done, session->out.size - done,
+				    MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (sent < 0 && errno == EINTR)
 			continue;
-		if (sent < 0 && (errno == EAGAIN))
-			break;
 		if (sent < 0) {
-			session->mute = true;
+			session->mute = errno != EAGAIN;
 			break;
 		}
-		mauth_buf_consume(&session->out, (size_t)sent);
+		done += (size_t)sent;
 	}
+	/* Once, not for each send: megabytes may be waiting. */
+	mauth_buf_consume(&session->out, done);
 	/* A login process may report and end at once: there will be an end of file to read, after its report. */
 	if (session->mute)
 		mauth_buf_clear(&session->out);
-	if (session->out.size > OUT_MAX) {
-		mauth_log(session->service->log, MAUTH_ERROR, "client %s does not read its replies: disconnected",
-			  session->name);
-		mauth_session_end(session);
-		return false;
-	}
+	watch_stall(session, done > 0);
 	mauth_session_update(session);
-	return true;
 }
 
 static void flush_now(void *context)
@@ -144,7 +165,7 @@ static void flush_now(void *context)
 	struct mauth_session *session = context;
 
 	session->flush = NULL;
-	(void)write_out(session);
+	write_out(session);
 }
 
 void mauth_session_flush(struct mauth_session *session)
@@ -281,8 +302,8 @@ static void session_io(bool readable, bool writable, void *context)
 		mauth_session_end(session);
 		return;
 	}
-	if (writable)
-		(void)write_out(session);
-	else
-		mauth_session_flush(session);
+	/* What came together is decided, recorded and answered together, without another turn of the loop. */
+	if (readable && session->service->broker != NULL)
+		mauth_broker_turn(session->service->broker);
+	write_out(session);
 }

@@ -15,7 +15,7 @@ struct mauth_session {
 	enum mauth_role role;
 	int fd;
 	struct mauth_watch *watch;
-	struct mauth_timer *flush, *hello_timer;
+	struct mauth_timer *flush, *hello_timer, *stall;
 	struct mauth_wire_reader reader;
 	struct mauth_buf out;
 	char name[64];

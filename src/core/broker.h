@@ -31,6 +31,9 @@ void mauth_broker_free(struct mauth_broker **broker);
 typedef void mauth_login_fn(const struct mauth_grant *grant, const struct mauth_error *error, void *context);
 struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct mauth_attempt *attempt,
 				      mauth_login_fn *done, void *context);
+/* Runs what was started, and what has been answered since, now instead of in the next turn of the loop: for a host that has
+ * read all there was to read and has nothing on its stack that callbacks must not see. */
+void mauth_broker_turn(struct mauth_broker *broker);
 /* The front end went away. The attempt is recorded as cancelled; a flight it began goes on and fills the cache. Does nothing
  * to a login whose callback is running. */
 void mauth_login_cancel(struct mauth_login **login);

@@ -345,6 +345,14 @@ void mauth_logins_turn(struct mauth_broker *broker)
 		broker->turn = mauth_timer_add(broker->host.loop, 0, run_turn, broker);
 }
 
+void mauth_broker_turn(struct mauth_broker *broker)
+{
+	if (broker->ready == NULL)
+		return;
+	mauth_timer_remove(broker->host.loop, &broker->turn);
+	mauth_logins_turn(broker);
+}
+
 void mauth_logins_wake(struct mauth_broker *broker)
 {
 	struct mauth_login *login, *next;

@@ -121,8 +121,8 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 	}
 	set_field(request, "proxy_mech", "xoauth2");
 	set_field(request, "destuser", reply->mailbox);
-	/* Whether Exchange Online copes with AUTHENTICATE in the same packet as CAPABILITY is not known; a
-	   round trip is cheap, a user who cannot log in is not. */
+	/* Dovecot has this for Exchange: "to work around other IMAP servers' bugs (MS Exchange 2013 especially)", NEWS
+	   of 2.2.11. A round trip is cheap, a user who cannot log in is not. */
 	set_field(request, "proxy_nopipelining", "y");
 	/* Nobody there believes our XCLIENT, and clients' addresses are none of their business. */
 	set_field(request, "proxy_not_trusted", "y");

@@ -80,7 +80,7 @@ service imap-login {{
 
 STATIC = """passdb {{
   driver = static
-  args = password={password} proxy=y host=127.0.0.1 port={exo_port} ssl=yes proxy_mech=xoauth2 pass={token}
+  args = password={password} proxy=y host=127.0.0.1 port={exo_port} ssl=yes proxy_mech=xoauth2 proxy_nopipelining=y pass={token}
 }}
 """
 

@@ -5,6 +5,7 @@ of the run: nothing unexpected in the logs, no process left, no secret anywhere.
 import os
 import shutil
 import tempfile
+import time
 
 import pytest
 
@@ -87,7 +88,10 @@ class Fronts:
 
     def examine(self, front):
         found = self.canary.search_processes(front.processes())
+        started = time.monotonic()
         left = front.stop()
+        if os.environ.get("MODERNAUTH_KEEP"):
+            print("%s stopped in %.1f s" % (front.directory, time.monotonic() - started))
         if left:
             found["left behind"] = left
         if front.complaints():
@@ -97,7 +101,7 @@ class Fronts:
         for number, text in enumerate(sanitizer.findings(front)):
             found["%s %d" % (sanitizer.KIND, number)] = text
         # The files with the settings hold the secrets that an admin put there.
-        found.update(self.canary.search_tree(front.directory, front.secret_names()))
+        found.update(self.canary.search_tree(front.directory, front.secret_names(), front.dovecots_own))
         keep = os.environ.get("MODERNAUTH_KEEP")
         if found and keep:
             shutil.copytree(front.directory, os.path.join(keep, os.path.basename(front.directory)), symlinks=True,

@@ -84,14 +84,19 @@ class Canary:
                 found += [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
         return sorted(set(found))
 
-    def search_tree(self, directory, skip=()):
-        """Every file below directory; {path: what was found}."""
+    def search_tree(self, directory, skip=(), known=()):
+        """Every file below directory; {path: what was found}. known: expressions for lines that are somebody else's."""
         suspects = [path for path in self.suspects(directory) if os.path.relpath(path, directory) not in skip]
         expression, names = self.expression() if suspects else (None, None)
-        found = {}
+        known, found = [re.compile(text.encode()) for text in known], {}
         for path in suspects:
             with open(path, "rb") as file:
-                found[path] = self.search_octets(file.read(), expression, names) or ["grep found something"]
+                data = file.read()
+            if known:
+                data = b"\n".join(line for line in data.split(b"\n") if not any(text.search(line) for text in known))
+            hits = self.search_octets(data, expression, names)
+            if hits or not known:
+                found[path] = hits or ["grep found something"]
         return found
 
     def search_processes(self, pids):

@@ -62,14 +62,15 @@ class Front(Clients):
     """front.ports["imap"|"imaps"|"pop3"|"pop3s"|"submission"|"submissions"|"http"]; Clients has imap(), pop3(),
     smtp(). Options:
     dovecot   text at the end of dovecot.conf
+    early     text at its begin
     tenants   text of modernauth.conf's tenants (None: settings.all_tenants)
     extra     more text for modernauth.conf
     the rest  settings of modernauth.conf"""
 
-    def __init__(self, standin, canary, dovecot="", tenants=None, extra="", audit_required=True, before_start=None,
+    def __init__(self, standin, canary, dovecot="", early="", tenants=None, extra="", audit_required=True, before_start=None,
                  **options):
         self.standin, self.canary, self.user = standin, canary, ensure_broker_user()
-        self.secret_files = []
+        self.secret_files, self.dovecots_own = [], []
         # The paths of UNIX sockets end at 107 octets.
         self.directory = tempfile.mkdtemp(prefix="ma-", dir="/tmp")
         os.chmod(self.directory, 0o755)
@@ -85,7 +86,7 @@ class Front(Clients):
         self.config_path, self.dovecot_path = self.path("modernauth.conf"), self.path("dovecot.conf")
         self.write("10-modernauth.conf", settings.shipped("10-modernauth.conf", self.config_path))
         self.write("modernauth.conf", settings.modernauth_conf(self, tenants, extra, **options))
-        self.write("dovecot.conf", settings.dovecot_conf(self, sanitizer.dovecot_settings(self) + dovecot))
+        self.write("dovecot.conf", settings.dovecot_conf(self, sanitizer.dovecot_settings(self) + dovecot, early))
         self.process, self.expected, self.stopped_at = None, [], None
         self.before_start = before_start
 
@@ -121,7 +122,7 @@ class Front(Clients):
 
     # -- life
 
-    def start(self):
+    def start(self, ready=True):
         self.stopped_at = None
         if self.before_start:
             self.before_start(self)
@@ -134,7 +135,8 @@ class Front(Clients):
         self.process = subprocess.Popen(["dovecot", "-F", "-c", self.dovecot_path], preexec_fn=limits,
                                         start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, cwd=self.directory)
-        self.wait_ready()
+        if ready:
+            self.wait_ready()
         return self
 
     def wait_ready(self):

@@ -25,8 +25,8 @@ def shipped(name, config_path):
         return file.read().replace(SHIPPED_PATH, config_path)
 
 
-def dovecot_conf(front, extra=""):
-    """extra comes last and so wins."""
+def dovecot_conf(front, extra="", early=""):
+    """extra comes last and so wins; early comes before the drop-in, which expands what it refers to as it is read."""
     listeners = ""
     for protocol in ("imap", "pop3", "submission"):
         names = [name for name, its in PROTOCOLS.items() if its == protocol]
@@ -36,6 +36,7 @@ def dovecot_conf(front, extra=""):
         listeners += ("service %s-login {\n  service_count = 0\n  process_min_avail = 1\n  process_limit = 4\n"
                       "  client_limit = 3000\n%s}\n" % (protocol, inner))
     return """# generated
+%(early)s
 base_dir = %(dir)s/run
 state_dir = %(dir)s/state
 log_path = %(dir)s/log/dovecot.log
@@ -66,7 +67,7 @@ ssl = yes
 ssl_ca = <%(standin)s/ca.pem
 %(extra)s
 """ % {"dir": front.directory, "name": os.path.basename(front.directory), "standin": front.standin.directory,
-       "listeners": listeners, "extra": extra}
+       "listeners": listeners, "extra": extra, "early": early}
 
 
 def tenant(standin, name, domains, **settings):

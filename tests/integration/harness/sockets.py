@@ -5,7 +5,7 @@ import os
 import re
 import socket
 
-from .clients import b64, plain
+from .clients import b64, fresh_address, plain
 
 HELLO = "VERSION\tmodernauth\t1\t0\n"
 ESCAPES = {"\0": "\x010", "\x01": "\x011", "\t": "\x01t", "\n": "\x01n", "\r": "\x01r"}
@@ -112,7 +112,7 @@ class Broker(Lines):
         number = self.request(verb, **fields)
         while True:
             answer = self.answer()
-            if answer is None or answer.id == number:
+            if answer is None or answer.id == number or answer.verb == "BAD":
                 return answer
 
     def login(self, account, password=None, service="imap", **fields):
@@ -141,11 +141,18 @@ class AuthClient(Lines):
     def plain(self, user, password, *parameters):
         """AUTH PLAIN; the reply's fields."""
         self.next_id += 1
+        parameters = self.with_address(parameters)
         self.send("\t".join(["AUTH", str(self.next_id), "PLAIN", *parameters, "resp=" + plain(user, password)]) + "\n")
         return self.line().split("\t")
 
+    @staticmethod
+    def with_address(parameters):
+        """Dovecot slows down whoever fails, and those without an address all together."""
+        return parameters if any(p.startswith("rip=") for p in parameters) else [*parameters, "rip=" + fresh_address()]
+
     def login(self, user, password, *parameters):
         self.next_id += 1
+        parameters = self.with_address(parameters)
         self.send("\t".join(["AUTH", str(self.next_id), "LOGIN", *parameters]) + "\n")
         for text in (user, password):
             prompt = self.line()
