@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define LOCK_POLL_MSECS 20u
+#define HAND_ON_MSECS 1000
 #define WAITING_LOG_MSECS 10000
 
 static const char *const role_names[MAUTH_ROLE_COUNT] = {
@@ -185,6 +186,7 @@ void mauth_service_start(struct mauth_service_state *service)
 
 void mauth_service_predecessor_done(struct mauth_service_state *service)
 {
+	service->inherited = true;
 	/* It lets go of the lock when it has read our confirmation. */
 	mauth_timer_remove(service->loop, &service->lock_timer);
 	service->lock_timer = mauth_timer_add(service->loop, 1, try_lock, service);
@@ -198,6 +200,20 @@ static void left_cold(void *context)
 	service->settings.left();
 }
 
+/* Our predecessor lets go of the lock as soon as it has read our confirmation; our successor must not get it before us, or
+ * it would serve without what we have inherited for it. */
+static void hand_on(void *context)
+{
+	struct mauth_service_state *service = context;
+
+	service->lock_timer = NULL;
+	if (flock(service->lock_fd, LOCK_EX | LOCK_NB) == 0 ||
+	    mauth_mono_msecs(service->loop) >= service->waiting_since + HAND_ON_MSECS)
+		mauth_handover_send(service);
+	else
+		service->lock_timer = mauth_timer_add(service->loop, 1, hand_on, service);
+}
+
 void mauth_service_leave(struct mauth_service_state *service)
 {
 	bool had_lock = service->phase == MAUTH_PHASE_SERVING;
@@ -208,8 +224,11 @@ void mauth_service_leave(struct mauth_service_state *service)
 	mauth_timer_remove(service->loop, &service->lock_timer);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
 		mauth_session_bye(session);
+	service->waiting_since = mauth_mono_msecs(service->loop);
 	if (had_lock)
 		mauth_handover_send(service);
+	else if (service->inherited)
+		service->lock_timer = mauth_timer_add(service->loop, 0, hand_on, service);
 	else
 		/* Reloaded twice in a row: our predecessor finds our successor by itself. */
 		service->lock_timer = mauth_timer_add(service->loop, 0, left_cold, service);

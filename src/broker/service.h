@@ -45,6 +45,7 @@ struct mauth_service_state {
 	uid_t role_uids[MAUTH_ROLE_COUNT];   /* who, besides root, may use a listener of that role */
 	int lock_fd;
 	int64_t waiting_since;
+	bool inherited;                      /* a predecessor has handed over everything */
 	struct mauth_timer *lock_timer;
 	struct mauth_session *sessions;
 	struct mauth_handover_out *out;

@@ -182,6 +182,8 @@ def test_an_audit_may_move_with_a_reload(fronts, people):
 @pytest.mark.slow
 def test_many_reloads_in_a_row_leave_one_broker_that_works(fronts, standin, people):
     front = fronts.new()
+    # Dovecot's own processes do not like that at all.
+    front.expect(r"run/config\) failed: No such file", "submission-login: Error: connect", "master: Error: service")
     accounts = [people.new() for _ in range(20)]
     assert all(reply.ok for reply in front.storm(accounts))
     before = standin.last_request()
@@ -191,7 +193,7 @@ def test_many_reloads_in_a_row_leave_one_broker_that_works(fronts, standin, peop
     assert all(reply.ok for reply in front.storm(accounts))
     front.wait(lambda: len(front.broker_pids()) == 1, 30, "more than one broker stayed")
     assert all(reply.ok for reply in front.storm(accounts))
-    assert standin.token_requests(since=before) == []
+    assert standin.token_requests(since=before) == [], front.log()
 
 
 def test_a_stop_and_a_start_forget_tokens(fronts, standin, people):

@@ -10,6 +10,7 @@ import urllib.parse
 
 import pytest
 
+from harness import sanitizer
 from harness.canary import core_files
 from harness.clients import b64, fresh_address
 from harness.sockets import AuthClient, MasterClient
@@ -198,6 +199,14 @@ def test_the_canary_sings(debug_front, canary, people):
         found = canary.search_tree(debug_front.directory, debug_front.secret_names(), DOVECOTS_OWN)
         os.unlink(path)
         assert list(found) == [path], "form %d is not found" % number
+
+
+@pytest.mark.sanitize
+@pytest.mark.skipif(not sanitizer.KIND, reason="no sanitizer was asked for")
+def test_the_sanitizer_is_really_there(debug_front, people):
+    assert debug_front.imap(people.new()).ok
+    with open("/proc/%d/maps" % max(debug_front.broker_pids()), encoding="utf-8") as file:
+        assert {"asan": "libasan", "valgrind": "valgrind"}[sanitizer.KIND] in file.read()
 
 
 @pytest.mark.sanitize
