@@ -141,8 +141,12 @@ void flight_end(struct flight *flight, const struct mauth_flight_result *result)
 
 void mauth_flights_stop(struct mauth_flights *flights)
 {
-	while (flights->all != NULL)
-		flight_free(flights->all);
+	struct flight *flight, *next;
+
+	for (flight = flights->all; flight != NULL; flight = next) {
+		next = flight->all_next;
+		flight_free(flight);
+	}
 	while (flights->groups.oldest != NULL) {
 		struct group *group = (struct group *)flights->groups.oldest;
 
