@@ -3,7 +3,7 @@
 # Every test, on a machine that has nothing yet (Debian 12, root).
 #
 #   tests/run.sh                 everything
-#   tests/run.sh unit style      only these: unit style sanitize valgrind analyze integration hardened
+#   tests/run.sh unit style      only these: unit style sanitize valgrind analyze integration hardened (deep)
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tests/lib.sh"
@@ -94,10 +94,17 @@ step_integration() {
 	MODERNAUTH_BUILD=$work/build pytest_run integration .
 }
 
+# The processes themselves under a checker: valgrind (broker, auth, login processes) with what every login goes through, the
+# broker built with sanitizers with everything that is not about speed. "deep" is all of it under valgrind, half an hour.
 step_hardened() {
-	MODERNAUTH_BUILD=$work/build MODERNAUTH_SANITIZE=valgrind pytest_run "integration under valgrind" -m sanitize .
-	[ -d "$work/asan" ] &&
-		MODERNAUTH_BUILD=$work/asan MODERNAUTH_SANITIZE=asan pytest_run "integration under ASan and UBSan" -m sanitize .
+	[ -d "$work/asan" ] || build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false || return 1
+	MODERNAUTH_BUILD=$work/build MODERNAUTH_SANITIZE=valgrind pytest_run "integration under valgrind" -m sanitize \
+		test_login.py test_reload.py
+	MODERNAUTH_BUILD=$work/asan MODERNAUTH_SANITIZE=asan pytest_run "integration under ASan and UBSan" -m sanitize .
+}
+
+step_deep() {
+	MODERNAUTH_BUILD=$work/build MODERNAUTH_SANITIZE=valgrind pytest_run "all integration under valgrind" -m sanitize .
 }
 
 install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}" bc || exit 1

@@ -14,7 +14,7 @@ LIBEXEC = "/usr/lib/dovecot"
 SLOWER = {"": 1, "asan": 3, "valgrind": 15}[KIND]
 # Processes of Dovecot that carry a module of ours.
 HOSTS = ["auth", "imap-login", "pop3-login", "submission-login"]
-VALGRIND = ("valgrind -q --trace-children=no --child-silent-after-fork=yes --leak-check=full --num-callers=40 "
+VALGRIND = ("valgrind -q --vgdb=no --trace-children=no --child-silent-after-fork=yes --leak-check=full --num-callers=40 "
             "--show-leak-kinds=definite,indirect --log-file=%(san)s/%(name)s.%%p")
 
 
@@ -40,7 +40,8 @@ def dovecot_settings(front):
                    "export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=0:log_path=%s/broker\n"
                    "exec %s \"$@\"" % (san, san, binary))
         return service("modernauth", wrapper(front, "modernauth", command) + " -f " + front.config_path)
-    text = service("modernauth", wrapper(front, "modernauth", "exec %s %s/modernauth \"$@\"" % (
+    # The master kills what does not leave within six seconds of a reload; a successor needs longer to begin.
+    text = "shutdown_clients = no\n" + service("modernauth", wrapper(front, "modernauth", "exec %s %s/modernauth \"$@\"" % (
         VALGRIND % {"san": san, "name": "modernauth"}, LIBEXEC)) + " -f " + front.config_path)
     for name in HOSTS:
         command = "exec %s %s/%s \"$@\"" % (VALGRIND % {"san": san, "name": name}, LIBEXEC, name)
