@@ -15,7 +15,7 @@ passed=0 failed=0
 failures=()
 
 test_packages=(libcmocka-dev libnghttp2-dev nghttp2-server valgrind clang clang-tidy libclang-rt-14-dev python3-pytest
-	python3-pytest-timeout fetchmail isync mutt msmtp swaks procps)
+	python3-pytest-timeout fetchmail isync libsasl2-modules mutt msmtp swaks libnet-ssleay-perl procps)
 
 # count PASSED FAILED NAME
 count() {

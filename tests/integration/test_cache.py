@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from harness import sanitizer
 from standin.client import sha256
 
 pytestmark = pytest.mark.sanitize
@@ -74,6 +75,26 @@ def test_a_token_with_little_life_is_better_than_none(front, standin, people, sp
     assert front.imap(account).ok
     records = front.attempts(account.upn)
     assert records[0]["modernauth"]["token_id"] == records[1]["modernauth"]["token_id"]
+
+
+def test_tokens_are_renewed_ahead_while_nobody_waits(fronts, standin, people):
+    front = fronts.new(refresh_ahead="3s", min_life="10s")
+    front.expect("refresh_ahead is shorter than min_life")
+    account = people.new()
+    standin.fault(endpoint="token", user=account.upn, action="token", token={"expires_in": 600, "refresh_in": 1}, times=1)
+    assert front.imap(account).ok
+    time.sleep(2.5)
+    standin.fault(endpoint="token", user=account.upn, latency_ms=1000)
+    reply = front.imap(account)
+    assert reply.ok and front.attempts(account.upn)[-1]["modernauth"]["token_source"] == "cache"
+    # The renewal takes a second; this login did not wait for it.
+    assert reply.elapsed < 0.9 * sanitizer.SLOWER
+    assert len(standin.wait_requests(2, username=account.upn, endpoint="token")) == 2
+    front.wait(lambda: front.status()["token_requests_open"] == 0)
+    assert front.imap(account).ok
+    ids = [record["modernauth"]["token_id"] for record in front.attempts(account.upn)]
+    assert ids[0] == ids[1] != ids[2]
+    assert len(standin.token_requests(username=account.upn)) == 2
 
 
 def test_a_token_that_exchange_refuses_is_fetched_anew_at_the_next_login(front, standin, people):
