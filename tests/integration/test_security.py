@@ -22,6 +22,7 @@ auth_verbose = yes
 mail_debug = yes
 auth_verbose_passwords = no
 verbose_proctitle = yes
+log_debug = category=modernauth OR category=auth OR category=mail OR category=service:modernauth
 service auth {
   unix_listener auth-client {
     mode = 0666
@@ -168,7 +169,7 @@ def test_nothing_of_ours_is_logged_even_at_debug_level(debug_front, canary, stan
     assert front.imap(secret).ok and front.imap(cert).ok
     front.reload()
     assert front.imap(account).ok
-    front.wait_log("Debug: ")
+    front.wait_log("modernauth: Debug: modernauth: ")
     assert "auth: Debug: client passdb out: OK" in front.log()
     assert canary.search_tree(front.directory, front.secret_names(), DOVECOTS_OWN) == {}
 
