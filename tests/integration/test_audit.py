@@ -131,7 +131,8 @@ def test_every_attempt_of_a_crowd_is_on_record_once(front, people):
 
 
 @pytest.mark.parametrize("name", [
-    'quo"te@contoso.com', "back\\slash@contoso.com", "</script>@contoso.com", "\u202egnp.exe@contoso.com", "$(id)@contoso.com",
+    'quo"te@contoso.com', "back\\slash@contoso.com", "</script>@contoso.com", "\u202egnp.exe@contoso.com",
+    "$(id)@contoso.com",
     "%n%s%x@contoso.com", "\x1b[31mred@contoso.com", '","admin":true,"x":"@contoso.com',
     "x" * 320 + "@contoso.com", "\u65e5\u672c@contoso.com", "\x85\x9b@contoso.com", "tab\tand\nnewline@contoso.com",
 ])
@@ -140,7 +141,8 @@ def test_hostile_names_cannot_break_a_record(front, people, name):
     before = len(front.audit())
     password = people.password()
     with front.broker("auth") as broker:
-        answer = broker.login(name, password, session="s1\"\n\x1b", mech="PL\x01AIN", rip="not an address", client_id='"name" "\x1b[2J"')
+        answer = broker.login(name, password, session="s1\"\n\x1b", mech="PL\x01AIN", rip="not an address",
+                              client_id='"name" "\x1b[2J"')
     assert answer.verb == "FAIL"
     records = front.audit()
     assert len(records) == before + 1

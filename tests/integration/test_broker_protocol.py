@@ -18,7 +18,8 @@ from harness.sockets import HELLO, Lines
 pytestmark = pytest.mark.sanitize
 ROLES = ["auth", "login", "admin", "handover"]
 REQUESTS = {
-    "LOGIN": "LOGIN\t7\tuser=u@contoso.com\tpass=x\tservice=imap", "LOOKUP": "LOOKUP\t7\tuser=u@contoso.com\tservice=imap",
+    "LOGIN": "LOGIN\t7\tuser=u@contoso.com\tpass=x\tservice=imap",
+    "LOOKUP": "LOOKUP\t7\tuser=u@contoso.com\tservice=imap",
     "UPSTREAM": "UPSTREAM\t7\tuser=u@contoso.com\tmailbox=u\tservice=imap\tresult=accepted", "STATUS": "STATUS\t7",
     "TAKE": "TAKE\t7\twhat=end",
 }
@@ -153,8 +154,10 @@ def test_a_client_with_another_configuration_is_refused(own_front, people):
 # -- nonsense
 
 @pytest.mark.parametrize("line", [
-    "LOGIN", "LOGIN\t", "LOGIN\tx\tuser=a", "LOGIN\t0\tuser=a\tpass=b\tservice=imap", "LOGIN\t-1\tuser=a\tpass=b\tservice=imap",
-    "LOGIN\t4294967296\tuser=a\tpass=b\tservice=imap", "LOGIN\t1\tuser=a\tservice=imap", "LOGIN\t1\tpass=b\tservice=imap",
+    "LOGIN", "LOGIN\t", "LOGIN\tx\tuser=a", "LOGIN\t0\tuser=a\tpass=b\tservice=imap",
+    "LOGIN\t-1\tuser=a\tpass=b\tservice=imap",
+    "LOGIN\t4294967296\tuser=a\tpass=b\tservice=imap", "LOGIN\t1\tuser=a\tservice=imap",
+    "LOGIN\t1\tpass=b\tservice=imap",
     "LOGIN\t1\tuser=a\tpass=b", "LOGIN\t1\tuser=a\tpass=b\tservice=nntp", "LOGIN\t1\tuser=a\tpass=b\tservice=",
     "login\t1\tuser=a\tpass=b\tservice=imap", "\t\t\t", "\x01", "\x01\x01\x01", "OK\t1", "=", "LOGIN\t1\t=\t=\t=",
     "CANCEL", "LOOKUP\t1", "VERSION\tmodernauth\t1\t0\t",
@@ -200,7 +203,8 @@ def test_lines_may_come_octet_by_octet_and_all_at_once(own_front, people):
 
 def test_nuls_and_control_characters_are_data(own_front, standin, people):
     with own_front.broker("auth") as broker:
-        for user in ("a\0b@contoso.com", "a\tb@contoso.com", "a\nb@contoso.com", "\x01@contoso.com", "\u202egnp@contoso.com",
+        for user in ("a\0b@contoso.com", "a\tb@contoso.com", "a\nb@contoso.com", "\x01@contoso.com",
+                     "\u202egnp@contoso.com",
                      "\udcff\udcfe@contoso.com"):
             before = standin.last_request()
             answer = broker.login(user, people.password())
@@ -247,7 +251,7 @@ def test_a_predecessor_that_nobody_expects_is_refused(own_front, people):
 
 def test_ten_thousand_open_requests_are_all_answered(own_front, standin, people):
     account, count = people.new(), 10000
-    standin.fault(endpoint="token", user=account.upn, latency_ms=1500 * sanitizer.SLOWER)
+    standin.fault(endpoint="token", user=account.upn, latency_ms=8000 if sanitizer.KIND else 1500)
     with own_front.broker("auth", timeout=120) as broker:
         broker.send("".join("LOGIN\t%d\tuser=%s\tpass=%s\tservice=imap\tsession=s%d\n" % (
             number, account.upn, account.password, number) for number in range(1, count + 1)))
@@ -321,7 +325,8 @@ except PermissionError:
 
 def as_user(user, path):
     entry = pwd.getpwnam(user)
-    return subprocess.run([sys.executable, "-c", CONNECT, str(entry.pw_uid), str(entry.pw_gid), path], capture_output=True,
+    return subprocess.run([sys.executable, "-c", CONNECT, str(entry.pw_uid), str(entry.pw_gid), path],
+                          capture_output=True,
                           text=True, timeout=30, check=True).stdout.strip()
 
 

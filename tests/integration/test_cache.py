@@ -81,7 +81,8 @@ def test_tokens_are_renewed_ahead_while_nobody_waits(fronts, standin, people):
     front = fronts.new(refresh_ahead="3s", min_life="10s")
     front.expect("refresh_ahead is shorter than min_life")
     account = people.new()
-    standin.fault(endpoint="token", user=account.upn, action="token", token={"expires_in": 600, "refresh_in": 1}, times=1)
+    standin.fault(endpoint="token", user=account.upn, action="token", token={"expires_in": 600, "refresh_in": 1},
+                  times=1)
     assert front.imap(account).ok
     time.sleep(2.5)
     standin.fault(endpoint="token", user=account.upn, latency_ms=1000)
@@ -158,7 +159,8 @@ def test_a_disabled_user_is_out_when_entra_says_so(front, standin, people):
 def test_the_cache_ends_at_its_bound(fronts, standin, people):
     front = fronts.new(cache_max="1 MiB")
     accounts = people.many(300)
-    standin.fault(endpoint="token", user=accounts[0].upn.split("-")[0] + "-*", action="token", token={"token_size": 6000})
+    standin.fault(endpoint="token", user=accounts[0].upn.split("-")[0] + "-*", action="token",
+                  token={"token_size": 6000})
     assert all(reply.ok for reply in front.storm(accounts, parallel=50))
     status = front.status()
     assert status["cache_octets"] <= 1 << 20 and status["cache_evicted"] > 50

@@ -16,7 +16,8 @@ def test_the_shipped_files_parse(fronts, people):
     front = fronts.new(start=False)
     with open(os.path.join(settings.CONF_D, "modernauth.conf"), encoding="utf-8") as file:
         text = file.read()
-    front.write("modernauth.conf", text.replace("00000000-0000-0000-0000-000000000000", "9e5f94bc-e8a4-4e73-b8be-63364c29d753")
+    front.write("modernauth.conf", text.replace("00000000-0000-0000-0000-000000000000",
+                                                "9e5f94bc-e8a4-4e73-b8be-63364c29d753")
                 .replace('# path = "/var/log/dovecot/modernauth-audit.jsonl"', 'path = "%s"' % front.audit_path)
                 .replace('# state_dir = "/var/lib/dovecot/modernauth"', 'state_dir = "%s"' % front.path("lib")))
     front.start()
@@ -55,7 +56,8 @@ CLOUDS = {"worldwide": "outlook.office365.com", "gcc": "outlook.office365.com", 
 
 def test_all_clouds_are_known(fronts):
     tenants = "".join('tenant "%s" {\n domains = {"%s.test"}\n tenant_id = "%s.onmicrosoft.com"\n cloud = "%s"\n'
-                      ' client_id = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"\n}\n' % (name, name, name, name) for name in CLOUDS)
+                      ' client_id = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"\n}\n' % (name, name, name,
+                                                                                    name) for name in CLOUDS)
     front = fronts.new(tenants=tenants)
     with front.broker("auth") as broker:
         for name in CLOUDS:
@@ -120,7 +122,8 @@ def test_two_configurations_in_one_front_end_are_a_mistake_that_is_seen(fronts, 
 ])
 def test_mistakes_in_args_end_auth_with_words(fronts, args, words):
     front = fronts.new(start=False)
-    front.expect("auth: Fatal", "service\\(auth\\)", "auth: Error", "auth-client", "Auth (process|server)", "master: Error",
+    front.expect("auth: Fatal", "service\\(auth\\)", "auth: Error", "auth-client", "Auth (process|server)",
+                 "master: Error",
                  "-login: (Warning|Error)")
     text = front.read("10-modernauth.conf").replace("args = " + front.config_path, "args = " + args)
     assert text != front.read("10-modernauth.conf")

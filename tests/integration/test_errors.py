@@ -177,7 +177,8 @@ def test_the_conditional_access_policy_is_named_for_the_admin(front, people):
     assert front.attempts(account.upn)[0]["modernauth"]["policy_id"]
 
 
-@pytest.mark.parametrize("user", ["", "@contoso.com", "a b@contoso.com", "x" * 400 + "@contoso.com", "\u200bu@contoso.com"])
+@pytest.mark.parametrize("user", ["", "@contoso.com", "a b@contoso.com", "x" * 400 + "@contoso.com",
+                                  "\u200bu@contoso.com"])
 def test_names_that_cannot_be_users_are_not_sent_to_entra(front, standin, people, user):
     before = standin.last_request()
     assert not front.imap(user, people.password(), mech="PLAIN").ok

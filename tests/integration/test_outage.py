@@ -20,7 +20,8 @@ KINDS = {
     "goaway": {"action": "goaway"}, "half the JSON": {"action": "truncate"}, "nothing": {"action": "empty"},
     "no JSON": {"action": "garbage", "kib": 10}, "too much": {"action": "garbage", "kib": 80},
     "an HTML page with 200": {"action": "status", "status": 200, "body": "<html>welcome to our hotel</html>"},
-    "a redirect": {"action": "redirect"}, "no access_token": {"action": "token", "token": {"missing": ["access_token"]}},
+    "a redirect": {"action": "redirect"}, "no access_token": {"action": "token",
+                                                              "token": {"missing": ["access_token"]}},
     "another token_type": {"action": "token", "token": {"token_type": "mac"}},
     "a token that is no text": {"action": "token", "token": {"nonprintable": "\u0007"}},
     "429": {"action": "status", "status": 429, "retry_after": 1},
@@ -63,7 +64,8 @@ def test_an_outage_opens_the_breaker_and_its_end_closes_it(front, standin, peopl
 @pytest.mark.parametrize("retry_after", [3, "date:3"])
 def test_retry_after_is_respected(front, standin, people, spare_domain, retry_after):
     front.expect_trouble(spare_domain)
-    standin.fault(endpoint="token", user="*@" + spare_domain, action="status", status=429, retry_after=retry_after, times=1)
+    standin.fault(endpoint="token", user="*@" + spare_domain, action="status", status=429, retry_after=retry_after,
+                  times=1)
     first, second = people.new(domain=spare_domain), people.new(domain=spare_domain)
     assert front.imap(first).temporary
     asked = time.monotonic()
@@ -95,7 +97,8 @@ class Unreachable:
         self.tenants = "".join(settings.tenant(standin, name, [name + ".test"], authority="https://127.0.0.1:%d" % port)
                                for name, port in self.ports.items())
         self.tenants += settings.tenant(standin, "contoso", ["contoso.com"])
-        self.tenants += settings.tenant(standin, "nameless", ["nameless.test"], authority="https://no-such-host.invalid")
+        self.tenants += settings.tenant(standin, "nameless", ["nameless.test"],
+                                        authority="https://no-such-host.invalid")
         self.tenants += settings.tenant(standin, "badproxy", ["badproxy.test"], proxy="http://127.0.0.1:%d" % closed)
 
 

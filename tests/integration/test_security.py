@@ -51,7 +51,8 @@ def debug_front(fronts):
 
 
 def has_no_token(fields):
-    return not [field for field in fields if field.startswith(("pass=", "proxy", "host=", "destuser=", "modernauth=")) or
+    return not [field for field in fields if field.startswith(("pass=", "proxy", "host=", "destuser=",
+                                                               "modernauth=")) or
                 "eyJ" in field]
 
 
@@ -111,11 +112,13 @@ def test_a_master_lookup_without_a_password_never_has_a_token(debug_front, stand
 def test_doveadm_auth_test_says_right_or_wrong_and_shows_no_token(debug_front, people):
     account = people.new()
     for service in ("imap", "smtp", "doveadm"):
-        done = debug_front.doveadm("auth", "test", "-x", "service=" + service, "-x", "rip=" + fresh_address(), account.upn, account.password, check=False)
+        done = debug_front.doveadm("auth", "test", "-x", "service=" + service, "-x", "rip=" + fresh_address(),
+                                   account.upn, account.password, check=False)
         text = done.stdout + done.stderr
         assert done.returncode == 0 and "auth succeeded" in text and "eyJ" not in text and "pass" not in text.replace(
             "passdb:", ""), text
-        done = debug_front.doveadm("auth", "test", "-x", "service=" + service, "-x", "rip=" + fresh_address(), account.upn, people.password(), check=False)
+        done = debug_front.doveadm("auth", "test", "-x", "service=" + service, "-x", "rip=" + fresh_address(),
+                                   account.upn, people.password(), check=False)
         assert done.returncode != 0 and "auth failed" in done.stdout + done.stderr
 
 

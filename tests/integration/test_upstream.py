@@ -136,7 +136,8 @@ def test_a_public_client_sends_no_secret(front, standin, people):
     assert asked["grant"] == "password" and asked["client_id"] == APP % 1
     assert asked["secret_sha256"] is None and asked["assertion_sha256"] is None
     assert asked["scope"].split() == ["https://outlook.office.com/IMAP.AccessAsUser.All",
-                                      "https://outlook.office.com/POP.AccessAsUser.All", "https://outlook.office.com/SMTP.Send"]
+                                      "https://outlook.office.com/POP.AccessAsUser.All",
+                                      "https://outlook.office.com/SMTP.Send"]
     assert "refresh_token" not in asked["scope"] and "offline_access" not in asked["scope"]
 
 
@@ -220,7 +221,8 @@ def test_redirects_are_not_followed(front, standin, people, spare_domain):
 
 # -- what Exchange answers
 
-@pytest.mark.parametrize("protocol, code", [("imap", "AUTHENTICATIONFAILED"), ("pop3", ""), ("submission", "535 5.7.3")])
+@pytest.mark.parametrize("protocol, code", [("imap", "AUTHENTICATIONFAILED"), ("pop3", ""), ("submission",
+                                                                                             "535 5.7.3")])
 def test_a_refusal_of_exchange_reaches_the_client(front, standin, people, protocol, code):
     account = people.new()
     front.expect_trouble(account)
@@ -232,7 +234,8 @@ def test_a_refusal_of_exchange_reaches_the_client(front, standin, people, protoc
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3", "submission"])
 @pytest.mark.parametrize("kind", ["close", "reset"])
-def test_a_connection_that_breaks_is_a_failure_and_keeps_the_token(fronts, short_proxy, standin, people, protocol, kind):
+def test_a_connection_that_breaks_is_a_failure_and_keeps_the_token(fronts, short_proxy, standin, people, protocol,
+                                                                   kind):
     front, account = short_proxy, people.new()
     front.expect_trouble(account)
     standin.refuse(user=account.upn, kind=kind)
@@ -326,7 +329,8 @@ def test_clients_that_leave_early_harm_nobody(front, standin, people):
         standin.fault(endpoint="token", user=account.upn, latency_ms=300)
         line = front.open(protocol)
         line.send({"imap": "a AUTHENTICATE PLAIN %s\r\n", "pop3": "AUTH PLAIN %s\r\n",
-                   "submission": "EHLO client.test\r\nAUTH PLAIN %s\r\n"}[protocol] % plain(account.upn, account.password))
+                   "submission": "EHLO client.test\r\nAUTH PLAIN %s\r\n"}[protocol] % plain(account.upn,
+                                                                                            account.password))
         standin.wait_requests(username=account.upn)
         line.close()
         # The token is fetched all the same, and the next login finds it.

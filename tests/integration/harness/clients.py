@@ -11,7 +11,6 @@ import socket
 import ssl
 import time
 
-from standin.client import sha256    # noqa: F401 (for the tests)
 
 TIMEOUT = 60
 _addresses = itertools.count(1)

@@ -67,7 +67,8 @@ class Front(Clients):
     extra     more text for modernauth.conf
     the rest  settings of modernauth.conf"""
 
-    def __init__(self, standin, canary, dovecot="", early="", tenants=None, extra="", audit_required=True, before_start=None,
+    def __init__(self, standin, canary, dovecot="", early="", tenants=None, extra="", audit_required=True,
+                 before_start=None,
                  **options):
         self.standin, self.canary, self.user = standin, canary, ensure_broker_user()
         self.secret_files, self.dovecots_own = [], []

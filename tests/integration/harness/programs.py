@@ -66,7 +66,8 @@ class Programs:
         scheme, _, path = url.partition(":")
         port = self.front.ports[{"smtp": "submission", "smtps": "submissions"}.get(scheme, scheme)]
         lines = ["url = \"%s://127.0.0.1:%d%s\"" % (scheme, port, path),
-                 "user = " + quoted("%s:%s" % (account.login, account.password)), "cacert = " + quoted(self.ca), "silent",
+                 "user = " + quoted("%s:%s" % (account.login, account.password)), "cacert = " + quoted(self.ca),
+                 "silent",
                  "show-error", "max-time = %d" % TIMEOUT]
         if starttls:
             lines.append("ssl-reqd")
@@ -82,12 +83,14 @@ class Programs:
     def fetchmail(self, account, protocol, tls):
         port = self.front.ports[protocol + ("s" if tls == "implicit" else "")]
         words = {"implicit": "ssl", "starttls": "sslproto \"TLS1.2+\"", None: "sslproto \"\""}[tls]
-        path = self.file("fetchmailrc", "poll localhost protocol %s port %d auth password username %s password %s %s %s "
+        path = self.file("fetchmailrc",
+                         "poll localhost protocol %s port %d auth password username %s password %s %s %s "
                          "fetchall keep mda \"cat >> %s\"\n" % (
                              protocol, port, quoted(account.login), quoted(account.password), words,
                              "sslcertck sslcertfile %s" % quoted(self.ca) if tls else "",
                              os.path.join(self.home, "inbox")))
-        run(["fetchmail", "--nodetach", "--nosyslog", "-f", path, "--pidfile", os.path.join(self.home, "pid"), "--idfile",
+        run(["fetchmail", "--nodetach", "--nosyslog", "-f", path, "--pidfile", os.path.join(self.home, "pid"),
+             "--idfile",
              os.path.join(self.home, "ids")], home=self.home)
         return self.read("inbox")
 
@@ -99,7 +102,8 @@ class Programs:
                          "SystemCertificates no\nCertificateFile %s\nAuthMechs %s\n\nMaildirStore near\nPath %s/maildir/\n"
                          "Inbox %s/maildir/INBOX\nSubFolders Verbatim\n\nChannel all\nFar :far:\nNear :near:\n"
                          "Patterns INBOX\nSync Pull\nCreate Near\nSyncState *\n" % (
-                             port, quoted(account.login), quoted(account.password), kind, quoted(self.ca), mech, self.home,
+                             port, quoted(account.login), quoted(account.password), kind, quoted(self.ca), mech,
+                             self.home,
                              self.home))
         run(["mbsync", "-c", path, "all"], home=self.home)
         return self.read("maildir/**/*")
@@ -147,7 +151,8 @@ class Programs:
 
     def mutt_send(self, account, recipient, subject, tls, mech):
         port = self.front.ports["submissions" if tls == "implicit" else "submission"]
-        url = "%s://%s@127.0.0.1:%d/" % ("smtps" if tls == "implicit" else "smtp", account.login.replace("@", "%40"), port)
+        url = "%s://%s@127.0.0.1:%d/" % ("smtps" if tls == "implicit" else "smtp", account.login.replace("@",
+                                                                                                         "%40"), port)
         path = self.file("muttrc", "\n".join([
             "set smtp_url=" + quoted(url), "set ssl_force_tls=yes",
             "set ssl_ca_certificates_file=" + quoted(self.ca), "set smtp_authenticators=" + quoted(mech),
@@ -167,5 +172,6 @@ class Programs:
         port = self.front.ports["submissions" if tls == "implicit" else "submission"]
         return run(["swaks", "--server", "127.0.0.1", "--port", str(port), "--tlsc" if tls == "implicit" else "--tls",
                     "--tls-ca-path", self.ca, "--tls-verify", "--auth", mech, "--auth-user", account.login,
-                    "--auth-password", account.password, "--auth-hide-password", "--from", account.upn, "--to", recipient,
+                    "--auth-password", account.password, "--auth-hide-password", "--from", account.upn, "--to",
+                    recipient,
                     "--header", "Subject: " + subject, "--hide-all"], home=self.home)

@@ -41,7 +41,8 @@ def dovecot_settings(front):
                    "exec %s \"$@\"" % (san, san, binary))
         return service("modernauth", wrapper(front, "modernauth", command) + " -f " + front.config_path)
     # The master kills what does not leave within six seconds of a reload; a successor needs longer to begin.
-    text = "shutdown_clients = no\n" + service("modernauth", wrapper(front, "modernauth", "exec %s %s/modernauth \"$@\"" % (
+    text = "shutdown_clients = no\n" + service("modernauth", wrapper(front, "modernauth",
+                                                                     "exec %s %s/modernauth \"$@\"" % (
         VALGRIND % {"san": san, "name": "modernauth"}, LIBEXEC)) + " -f " + front.config_path)
     for name in HOSTS:
         command = "exec %s %s/%s \"$@\"" % (VALGRIND % {"san": san, "name": name}, LIBEXEC, name)

@@ -12,7 +12,8 @@ SHIPPED_PATH = "/etc/dovecot/modernauth.conf"
 # Tenants of their own for tests that make Entra fail: each has its own breaker.
 SPARE_DOMAINS = ["spare%02d.test" % number for number in range(30)]
 # domain -> tenant at the stand-in, besides those that it knows by itself
-EXTRA_DOMAINS = {name: CONTOSO for name in ["secret.test", "badsecret.test", "cert.test", "certrs.test", "stranger.test",
+EXTRA_DOMAINS = {name: CONTOSO for name in ["secret.test", "badsecret.test", "cert.test", "certrs.test",
+                                            "stranger.test",
                                             "proxy.test", "starttls.test", "govern.test", "unconsented.test",
                                             *SPARE_DOMAINS]}
 PROTOCOLS = {"imap": "imap", "imaps": "imap", "pop3": "pop3", "pop3s": "pop3", "submission": "submission",
@@ -77,7 +78,8 @@ def tenant(standin, name, domains, **settings):
               "ca_file": standin.ca_file, "imap": "imaps://127.0.0.1:%d" % ports["imaps"],
               "pop3": "pop3s://127.0.0.1:%d" % ports["pop3s"], "submission": "smtp://127.0.0.1:%d" % ports["smtp"],
               "grants": ["password"], **settings}
-    return "tenant \"%s\" {\n%s}\n" % (name, "".join("  %s = %s\n" % (key, quote(value)) for key, value in values.items()
+    return "tenant \"%s\" {\n%s}\n" % (name, "".join("  %s = %s\n" % (key, quote(value)) for key,
+                                                     value in values.items()
                                                     if value is not None))
 
 
@@ -95,7 +97,8 @@ def all_tenants(front):
     blocks = [
         tenant(standin, "contoso", ["contoso.com", "federated.contoso.com", "phs.contoso.com"], cloud="worldwide"),
         tenant(standin, "fabrikam", ["fabrikam.com"], tenant_id=FABRIKAM, client_id=APP % 7),
-        tenant(standin, "secret", ["secret.test"], client_id=APP % 2, client_secret_file=front.secret_file("app-secret")),
+        tenant(standin, "secret", ["secret.test"], client_id=APP % 2,
+               client_secret_file=front.secret_file("app-secret")),
         tenant(standin, "badsecret", ["badsecret.test"], client_id=APP % 2,
                client_secret_file=front.secret_file("wrong-secret")),
         tenant(standin, "proxy", ["proxy.test"], proxy="http://127.0.0.1:%d" % ports["proxy"],
