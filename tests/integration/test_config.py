@@ -56,8 +56,8 @@ CLOUDS = {"worldwide": "outlook.office365.com", "gcc": "outlook.office365.com", 
 
 def test_all_clouds_are_known(fronts):
     tenants = "".join('tenant "%s" {\n domains = {"%s.test"}\n tenant_id = "%s.onmicrosoft.com"\n cloud = "%s"\n'
-                      ' client_id = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"\n}\n' % (name, name, name,
-                                                                                    name) for name in CLOUDS)
+                      ' client_id = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"\n}\n' % ((name,) * 4)
+                      for name in CLOUDS)
     front = fronts.new(tenants=tenants)
     with front.broker("auth") as broker:
         for name in CLOUDS:

@@ -163,8 +163,8 @@ def test_a_tenant_that_is_gone_serves_nobody(fronts, standin, people):
     front = fronts.new()
     account = people.new(domain="secret.test")
     assert front.imap(account).ok
-    front.write("modernauth.conf", settings.modernauth_conf(front, settings.tenant(standin, "contoso",
-                                                                                   ["contoso.com"])))
+    only = settings.tenant(standin, "contoso", ["contoso.com"])
+    front.write("modernauth.conf", settings.modernauth_conf(front, only))
     front.reload()
     assert front.imap(account).wrong
     assert front.attempts(account.upn)[-1]["modernauth"]["decision"] == "not-ours"

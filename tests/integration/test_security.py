@@ -135,7 +135,8 @@ def test_doveadm_auth_lookup_and_login_show_no_token(debug_front, people):
 
 @pytest.mark.sanitize
 def test_other_mechanisms_and_master_users_get_nothing(fronts, standin, people):
-    front = fronts.new(dovecot="auth_mechanisms = plain login cram-md5 xoauth2 oauthbearer\nauth_master_user_separator = *\n")
+    front = fronts.new(dovecot="auth_mechanisms = plain login cram-md5 xoauth2 oauthbearer\n"
+                               "auth_master_user_separator = *\n")
     front.expect(r"auth: Error")
     account = people.new()
     line = front.open("imap")

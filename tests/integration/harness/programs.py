@@ -99,7 +99,8 @@ class Programs:
         kind = {"implicit": "IMAPS", "starttls": "STARTTLS", None: "None"}[tls]
         os.mkdir(os.path.join(self.home, "maildir"))
         path = self.file("mbsyncrc", "IMAPStore far\nHost localhost\nPort %d\nUser %s\nPass %s\nSSLType %s\n"
-                         "SystemCertificates no\nCertificateFile %s\nAuthMechs %s\n\nMaildirStore near\nPath %s/maildir/\n"
+                         "SystemCertificates no\nCertificateFile %s\nAuthMechs %s\n\n"
+                         "MaildirStore near\nPath %s/maildir/\n"
                          "Inbox %s/maildir/INBOX\nSubFolders Verbatim\n\nChannel all\nFar :far:\nNear :near:\n"
                          "Patterns INBOX\nSync Pull\nCreate Near\nSyncState *\n" % (
                              port, quoted(account.login), quoted(account.password), kind, quoted(self.ca), mech,
@@ -151,8 +152,8 @@ class Programs:
 
     def mutt_send(self, account, recipient, subject, tls, mech):
         port = self.front.ports["submissions" if tls == "implicit" else "submission"]
-        url = "%s://%s@127.0.0.1:%d/" % ("smtps" if tls == "implicit" else "smtp", account.login.replace("@",
-                                                                                                         "%40"), port)
+        scheme, user = "smtps" if tls == "implicit" else "smtp", account.login.replace("@", "%40")
+        url = "%s://%s@127.0.0.1:%d/" % (scheme, user, port)
         path = self.file("muttrc", "\n".join([
             "set smtp_url=" + quoted(url), "set ssl_force_tls=yes",
             "set ssl_ca_certificates_file=" + quoted(self.ca), "set smtp_authenticators=" + quoted(mech),

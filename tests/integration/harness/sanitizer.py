@@ -14,8 +14,8 @@ LIBEXEC = "/usr/lib/dovecot"
 SLOWER = {"": 1, "asan": 3, "valgrind": 15}[KIND]
 # Processes of Dovecot that carry a module of ours.
 HOSTS = ["auth", "imap-login", "pop3-login", "submission-login"]
-VALGRIND = ("valgrind -q --vgdb=no --trace-children=no --child-silent-after-fork=yes --leak-check=full --num-callers=40 "
-            "--show-leak-kinds=definite,indirect --log-file=%(san)s/%(name)s.%%p")
+VALGRIND = ("valgrind -q --vgdb=no --trace-children=no --child-silent-after-fork=yes --leak-check=full "
+            "--num-callers=40 --show-leak-kinds=definite,indirect --log-file=%(san)s/%(name)s.%%p")
 
 
 def wrapper(front, name, command):
@@ -41,9 +41,9 @@ def dovecot_settings(front):
                    "exec %s \"$@\"" % (san, san, binary))
         return service("modernauth", wrapper(front, "modernauth", command) + " -f " + front.config_path)
     # The master kills what does not leave within six seconds of a reload; a successor needs longer to begin.
-    text = "shutdown_clients = no\n" + service("modernauth", wrapper(front, "modernauth",
-                                                                     "exec %s %s/modernauth \"$@\"" % (
-        VALGRIND % {"san": san, "name": "modernauth"}, LIBEXEC)) + " -f " + front.config_path)
+    broker = "exec %s %s/modernauth \"$@\"" % (VALGRIND % {"san": san, "name": "modernauth"}, LIBEXEC)
+    text = "shutdown_clients = no\n" + service("modernauth", wrapper(front, "modernauth", broker) + " -f " +
+                                               front.config_path)
     for name in HOSTS:
         command = "exec %s %s/%s \"$@\"" % (VALGRIND % {"san": san, "name": name}, LIBEXEC, name)
         # A login process under valgrind cannot read /proc/self/exe from within its chroot.

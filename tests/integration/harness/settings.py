@@ -78,9 +78,8 @@ def tenant(standin, name, domains, **settings):
               "ca_file": standin.ca_file, "imap": "imaps://127.0.0.1:%d" % ports["imaps"],
               "pop3": "pop3s://127.0.0.1:%d" % ports["pop3s"], "submission": "smtp://127.0.0.1:%d" % ports["smtp"],
               "grants": ["password"], **settings}
-    return "tenant \"%s\" {\n%s}\n" % (name, "".join("  %s = %s\n" % (key, quote(value)) for key,
-                                                     value in values.items()
-                                                    if value is not None))
+    lines = ["  %s = %s\n" % (key, quote(value)) for key, value in values.items() if value is not None]
+    return "tenant \"%s\" {\n%s}\n" % (name, "".join(lines))
 
 
 def quote(value):

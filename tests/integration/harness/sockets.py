@@ -92,8 +92,8 @@ class Broker(Lines):
         super().__init__(path, timeout)
         self.next_id = 0
         if hello:
-            self.send(HELLO + "CLIENT\tname=%s\tpid=%d%s\n" % (name, os.getpid(),
-                                                               "\tconfig=" + config if config else ""))
+            told = "\tconfig=" + config if config else ""
+            self.send(HELLO + "CLIENT\tname=%s\tpid=%d%s\n" % (name, os.getpid(), told))
             assert self.line() == HELLO.rstrip("\n")
             ready = self.line()
             assert ready == "READY\trole=" + role, ready
