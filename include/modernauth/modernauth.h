@@ -86,6 +86,8 @@ enum mauth_verified_by {
 	MAUTH_VERIFIED_NONE = 0,
 	MAUTH_VERIFIED_ENTRA,            /* the password grant */
 	MAUTH_VERIFIED_DOVECOT,          /* an earlier passdb (skip_password_check) */
+	MAUTH_VERIFIED_DEVICE,           /* a device password of ours */
+	MAUTH_VERIFIED_CLIENT_TOKEN,     /* nobody here: the client brought a token of its own, Exchange judges it */
 };
 const char *mauth_verified_by_name(enum mauth_verified_by by);
 

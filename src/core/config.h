@@ -9,7 +9,34 @@
 struct mauth_aadsts_table;
 struct mauth_assertion_key;
 
-enum mauth_grant_type { MAUTH_GRANT_PASSWORD };
+/* The ways to a token, in the words of the setting "grants". */
+enum mauth_grant_type {
+	MAUTH_GRANT_PASSWORD,                /* the user's own password (ROPC), which Entra verifies */
+	MAUTH_GRANT_ENROLLED,                /* a refresh token from the user's enrolment */
+	MAUTH_GRANT_APP,                     /* the application's own token (client credentials) */
+	MAUTH_GRANT_COUNT
+};
+const char *mauth_grant_name(enum mauth_grant_type grant);
+
+/* What the application proves itself with; one of both. */
+struct mauth_credential {
+	struct mauth_secret *secret;
+	struct mauth_assertion_key *key;
+	char *path;                          /* of the secret's or the certificate's file: names it in log and lists */
+	int64_t not_after;                   /* end of the certificate, or of the secret as the admin has noted it; wall
+						clock, seconds; 0: unknown */
+};
+#define MAUTH_CREDENTIALS_MAX 4u
+
+struct mauth_rule;                           /* core/policy.h */
+
+/* map "name" { ... }: logins that stand for another account, another mailbox, or both. */
+struct mauth_map {
+	char *name;
+	char **logins;                       /* patterns, lower case, NULL-terminated */
+	char *account;                       /* whose token is used, lower case; NULL: the login's own */
+	char *mailbox;                       /* what is opened, lower case; NULL: the login's own */
+};
 
 struct mauth_tenant {
 	char *name;                          /* the title in the file: names it in log and audit */
@@ -20,11 +47,18 @@ struct mauth_tenant {
 	char *client_id;
 	struct mauth_secret *client_secret;  /* NULL: none */
 	struct mauth_assertion_key *assertion_key;   /* NULL: none */
-	enum mauth_grant_type grants[4];
+	struct mauth_credential credentials[MAUTH_CREDENTIALS_MAX];  /* in the order in which they are tried */
+	size_t credentials_count;
+	enum mauth_grant_type grants[MAUTH_GRANT_COUNT];     /* in the order in which they are tried */
 	size_t grants_count;
+	bool verified_by_dovecot, verified_by_device;        /* whose word opens enrolled mailboxes and app-only access:
+						an earlier passdb's, our device passwords' */
+	bool client_tokens;                  /* XOAUTH2 and OAUTHBEARER logins are passed through */
 	char *authority;                     /* "https://login.microsoftonline.com", no slash at the end */
 	char *token_url;                     /* authority/tenant_id/oauth2/v2.0/token */
+	char *device_code_url;               /* authority/tenant_id/oauth2/v2.0/devicecode */
 	char *scope;                         /* the scope parameter: IMAP, POP and SMTP of one resource, space separated */
+	char *app_scope;                     /* of app-only access: "https://outlook.office365.com/.default" */
 	char *upn_domain;                    /* the UPN's domain if it differs from the login's; NULL: the same */
 	char *ca_file;                       /* for the authority; NULL: system */
 	char *proxy;                         /* NULL: environment */
@@ -32,6 +66,7 @@ struct mauth_tenant {
 	struct mauth_endpoint endpoints[MAUTH_SERVICE_COUNT];
 	unsigned char fingerprint[32];       /* of everything that decides which token a user gets */
 	size_t index;                        /* position in mauth_config.tenants */
+	uint32_t keys[MAUTH_GRANT_COUNT];    /* the same for each grant: a token got by one is never found by another */
 	uint32_t key;                        /* first 4 octets of the fingerprint: names the tenant in tables and to a
 						successor whose file may list the tenants in another order */
 };
@@ -70,6 +105,17 @@ struct mauth_config {
 	struct mauth_aadsts_table *aadsts;   /* built-in rows plus the override file */
 	struct mauth_tenant **tenants;
 	size_t tenants_count;
+	struct mauth_rule **rules;           /* in the order of the file */
+	size_t rules_count;
+	struct mauth_map *maps;
+	size_t maps_count;
+	char *mailbox_separators;            /* characters between account and mailbox in a login, default "\\" */
+	char *key_file;                      /* of the store's seal keys; NULL: in state_dir */
+	unsigned int keep_alive_secs;        /* an enrolment that was not used for so long is refreshed, default 30 days */
+	unsigned int expiry_warning_secs;    /* enrolments that end within this are warned about, default 14 days */
+	unsigned int credential_warning_secs;/* the same for secrets and certificates, default 30 days */
+	bool self_service_generated;         /* self-service: we choose the device password, not the user */
+	unsigned int self_service_per_hour;  /* codes for all users together, default 60 */
 	struct mauth_config_domain *domains; /* every tenant's, in order of name: mauth_config_tenant_for() looks here */
 	size_t domains_count;
 	struct mauth_config_file *files;     /* what was read besides the file itself */

@@ -99,6 +99,10 @@ const char *mauth_verified_by_name(enum mauth_verified_by by)
 		return "entra";
 	case MAUTH_VERIFIED_DOVECOT:
 		return "dovecot";
+	case MAUTH_VERIFIED_DEVICE:
+		return "device";
+	case MAUTH_VERIFIED_CLIENT_TOKEN:
+		return "client-token";
 	}
 	return "none";
 }

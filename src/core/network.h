@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_NETWORK_H
+#define MAUTH_NETWORK_H
+/* IP networks and name patterns, as rules and device passwords name them. */
+
+#include "modernauth/modernauth.h"
+
+struct mauth_network {
+	unsigned char address[16];           /* IPv4 as ::ffff:a.b.c.d */
+	unsigned char bits;                  /* 0 .. 128 */
+};
+
+/* "10.20.0.0/16", "192.0.2.7", "2001:db8::/32", "::ffff:10.0.0.0/104". Host bits must be zero. false: none of these; then
+ * why_r (may be NULL) is a constant text of what was expected. */
+bool mauth_network_parse(const char *text, struct mauth_network *network_r, const char **why_r);
+/* Is ip (as Dovecot writes it; IPv4-mapped IPv6 is IPv4) in the network? false for NULL and for what is no address. */
+bool mauth_network_contains(const struct mauth_network *network, const char *ip);
+bool mauth_networks_contain(const struct mauth_network *networks, size_t count, const char *ip);
+/* The canonical text, "10.20.0.0/16". */
+#define MAUTH_NETWORK_TEXT_SIZE 64u
+void mauth_network_format(const struct mauth_network *network, char text_r[static MAUTH_NETWORK_TEXT_SIZE]);
+
+/* "*" is any run of octets, "?" one; both sides are compared in ASCII lower case. Linear time in practice: at most 320
+ * octets of text, no recursion. */
+bool mauth_glob_match(const char *pattern, const char *text);
+
+#endif
