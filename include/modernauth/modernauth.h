@@ -27,6 +27,7 @@
 #define MAUTH_LINE_MAX 16384u           /* a line of the broker's wire protocol */
 #define MAUTH_CONFIG_MAX 1048576u
 #define MAUTH_TEXT_MAX 512u             /* a text for a person: log, reply, audit */
+#define MAUTH_TELL_MAX 256u             /* a text for the user of a mail program, one line of ASCII */
 
 /* How something ended. A closed set: switch over it without default, so that the compiler names every
  * place that a new status must visit. */
@@ -61,6 +62,8 @@ struct mauth_error {
 	int code;                        /* AADSTS number, HTTP status, errno; 0 if none */
 	char text[MAUTH_TEXT_MAX];
 	char advice[MAUTH_TEXT_MAX];
+	char tell[MAUTH_TELL_MAX];       /* what the user himself is to read, ""; not for the log, see tell_is_secret */
+	bool tell_is_secret;             /* tell holds a device password */
 };
 
 /* Fills *error_r (NULL is allowed) and returns status, so that "return mauth_fail(...)" reads straight down. */
@@ -109,6 +112,7 @@ struct mauth_attempt {
 	const char *session;             /* Dovecot's session id: joins the records of one session */
 	const char *client_id;           /* what the client calls itself (IMAP ID), unparsed */
 	bool verified_by_dovecot;        /* an earlier passdb accepted the password */
+	bool password_is_token;          /* XOAUTH2 or OAUTHBEARER: what stands in password is the client's own token */
 	unsigned int timeout_msecs;      /* how long the front end will wait; 0: the configured deadline */
 };
 

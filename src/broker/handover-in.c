@@ -144,8 +144,14 @@ static bool take_key(struct mauth_service_state *service, const struct mauth_wir
 static bool tenant_is_known(const struct mauth_config *config, uint32_t key)
 {
 	for (size_t i = 0; i < config->tenants_count; i++) {
-		if (config->tenants[i]->key == key)
+		const struct mauth_tenant *tenant = config->tenants[i];
+
+		if (tenant->key == key)
 			return true;
+		for (size_t grant = 0; grant < MAUTH_GRANT_COUNT; grant++) {
+			if (tenant->keys[grant] == key)
+				return true;
+		}
 	}
 	return false;
 }
@@ -158,7 +164,7 @@ static bool take_token(struct mauth_service_state *service, const struct mauth_w
 	struct mauth_cache_entry head = {
 		.expires_wall = get_int(line, "expires_wall"), .expires_mono = get_int(line, "expires_mono"),
 		.refresh_mono = get_int(line, "refresh_mono"), .refused_until = get_int(line, "refused_until"),
-		.refused = get_int(line, "refused") != 0, .refusals = (uint8_t)get_int(line, "refusals"),
+		.refused = get_int(line, "refused") != 0, .bound = get_int(line, "bound") != 0, .refusals = (uint8_t)get_int(line, "refusals"),
 	};
 
 	if (upn == NULL || strlen(upn) > MAUTH_USER_MAX || token == NULL || token->size > MAUTH_TOKEN_MAX ||

@@ -132,6 +132,7 @@ static void put_token(struct mauth_handover_out *out, const struct mauth_cache_e
 	mauth_wire_num(buf, "refused_until", entry->refused_until);
 	mauth_wire_num(buf, "refused", entry->refused);
 	mauth_wire_num(buf, "refusals", entry->refusals);
+	mauth_wire_num(buf, "bound", entry->bound);
 	mauth_wire_end(buf);
 	mauth_secret_free(&token);
 	out->tokens++;

@@ -7,6 +7,9 @@
 
 #include "modernauth/modernauth.h"
 
+/* "The client is in a loop", said of one user. */
+#define MAUTH_AADSTS_LOOP 50196
+
 enum mauth_aadsts_class {
 	MAUTH_CLASS_CREDENTIAL,   /* wrong user or password */
 	MAUTH_CLASS_STATE,        /* state of the account */

@@ -5,12 +5,15 @@
 #include "core/record.h"
 #include "core/request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The second refused token in a row is followed by a pause, doubled with each further one: Exchange wants none of them. */
 #define REFUSED_PAUSE_SECS 30
 #define REFUSED_PAUSE_DOUBLINGS 4
+/* Mailboxes in a row that refuse the application's token before it is taken for a bad one. */
+#define SHARED_REFUSALS 3
 /* Refusals that are no wrong password (MFA, disabled): remembered just long enough to spare Entra a client's retries, as MSAL
  * does (UiRequiredProvider: 120 s). */
 #define OTHER_REFUSAL_SECS 60
@@ -25,6 +28,11 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	};
 	struct mauth_flight_deps deps = {
 		.loop = host->loop, .http = host->http, .log = host->log, .config = config, .key = &broker->key,
+		.enrolments = &broker->enrolments,
+	};
+	struct mauth_enrols_deps enrols = {
+		.loop = host->loop, .http = host->http, .log = host->log, .audit = host->audit, .config = config,
+		.vault = &broker->vault,
 	};
 
 	broker->host = *host;
@@ -40,6 +48,9 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	deps.cache = broker->cache;
 	deps.shield = broker->shield;
 	broker->flights = mauth_flights_new(&deps);
+	enrols.flights = broker->flights;
+	broker->enrols = mauth_enrols_new(&enrols);
+	mauth_broker_tend(broker);
 	return broker;
 }
 
@@ -50,6 +61,8 @@ void mauth_broker_free(struct mauth_broker **broker)
 	if (b == NULL)
 		return;
 	mauth_timer_remove(b->host.loop, &b->turn);
+	mauth_timer_remove(b->host.loop, &b->tend);
+	mauth_enrols_free(&b->enrols);
 	mauth_flights_free(&b->flights);
 	mauth_shield_free(&b->shield);
 	mauth_cache_free(&b->cache);
@@ -62,9 +75,82 @@ void mauth_broker_free(struct mauth_broker **broker)
 
 bool mauth_broker_serves(const struct mauth_broker *broker, const char *user)
 {
-	struct mauth_upn upn;
+	struct mauth_mailbox where;
 
-	return mauth_upn_from_login(broker->config, user, &upn, NULL) == MAUTH_OK;
+	return mauth_broker_resolve(broker, user, &where, NULL) == MAUTH_OK;
+}
+
+enum mauth_status mauth_broker_resolve(const struct mauth_broker *broker, const char *user, struct mauth_mailbox *where_r,
+				       struct mauth_error *error_r)
+{
+	enum mauth_status status = mauth_mailbox_resolve(broker->config, user, where_r, error_r);
+
+	if (status == MAUTH_OK)
+		mauth_follow_link(broker, where_r);
+	return status;
+}
+
+/* What an enrolment has noted about this login, unless the configuration or the user himself says something else. */
+void mauth_follow_link(const struct mauth_broker *broker, struct mauth_mailbox *where)
+{
+	const struct mauth_link *link = broker->vault == NULL || where->map != NULL || where->asked_mailbox ? NULL :
+		mauth_vault_link(broker->vault, where->tenant->name, where->login);
+
+	if (link == NULL)
+		return;
+	snprintf(where->account, sizeof(where->account), "%s", link->account);
+	snprintf(where->mailbox, sizeof(where->mailbox), "%s", link->mailbox);
+}
+
+void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vault, const struct mauth_error *error)
+{
+	if (vault == NULL && broker->vault != NULL)
+		mauth_enrols_stop(broker->enrols);
+	broker->vault = vault;
+	broker->enrolments = vault == NULL ? NULL : mauth_vault_enrolments(vault);
+	memset(&broker->vault_error, 0, sizeof(broker->vault_error));
+	if (error != NULL)
+		broker->vault_error = *error;
+	if (vault != NULL)
+		mauth_enrols_load(broker->enrols);
+	mauth_logins_wake(broker);
+}
+
+struct mauth_vault *mauth_broker_vault(struct mauth_broker *broker)
+{
+	return broker->vault;
+}
+
+struct mauth_enrols *mauth_broker_enrols(struct mauth_broker *broker)
+{
+	return broker->enrols;
+}
+
+const struct mauth_error *mauth_broker_vault_error(const struct mauth_broker *broker)
+{
+	return &broker->vault_error;
+}
+
+static unsigned int drop_token(struct mauth_broker *broker, uint32_t key, const char *account)
+{
+	struct mauth_cache_entry *entry = mauth_cache_find(broker->cache, key, account);
+
+	if (entry == NULL)
+		return 0;
+	mauth_cache_drop(broker->cache, &entry);
+	return 1;
+}
+
+void mauth_broker_forget(struct mauth_broker *broker, const struct mauth_mailbox *where, unsigned int *tokens_r,
+			 unsigned int *refusals_r)
+{
+	/* The application's token is the tenant's: it stays. */
+	static const enum mauth_grant_type grants[] = { MAUTH_GRANT_PASSWORD, MAUTH_GRANT_ENROLLED };
+
+	*tokens_r = *refusals_r = 0;
+	for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++)
+		*tokens_r += drop_token(broker, where->tenant->keys[grants[i]], where->account);
+	*refusals_r = mauth_shield_forget(broker->shield, where->tenant->key, where->account);
 }
 
 void mauth_broker_pause(struct mauth_broker *broker, bool paused)
@@ -77,6 +163,8 @@ void mauth_broker_pause(struct mauth_broker *broker, bool paused)
 void mauth_broker_stop(struct mauth_broker *broker)
 {
 	broker->paused = true;
+	mauth_timer_remove(broker->host.loop, &broker->tend);
+	mauth_enrols_stop(broker->enrols);
 	mauth_flights_stop(broker->flights);
 }
 
@@ -89,21 +177,29 @@ unsigned int mauth_broker_flying(const struct mauth_broker *broker)
 }
 
 /* The cached token that the report is about; a report about an older one says nothing of today's. */
-static struct mauth_cache_entry *reported_entry(struct mauth_broker *broker, const struct mauth_upn *upn,
-						const struct mauth_upstream_report *report)
+static struct mauth_cache_entry *reported_entry(struct mauth_broker *broker, const struct mauth_mailbox *where,
+						const struct mauth_upstream_report *report, bool *shared_r)
 {
-	struct mauth_cache_entry *entry = mauth_cache_find(broker->cache, upn->tenant->key, upn->name);
 	char id[MAUTH_TOKEN_ID_SIZE];
 
-	if (entry == NULL || report->token_id == NULL)
-		return NULL;
-	mauth_cache_token_id(entry, id);
-	return strcmp(id, report->token_id) == 0 ? entry : NULL;
+	for (enum mauth_grant_type grant = 0; report->token_id != NULL && grant < MAUTH_GRANT_COUNT; grant++) {
+		struct mauth_cache_entry *entry = mauth_cache_find(broker->cache, where->tenant->keys[grant],
+								   grant == MAUTH_GRANT_APP ? "" : where->account);
+
+		*shared_r = grant == MAUTH_GRANT_APP;
+		if (entry == NULL)
+			continue;
+		mauth_cache_token_id(entry, id);
+		if (strcmp(id, report->token_id) == 0)
+			return entry;
+	}
+	return NULL;
 }
 
-static void learn(struct mauth_broker *broker, const struct mauth_upn *upn, const struct mauth_upstream_report *report)
+static void learn(struct mauth_broker *broker, const struct mauth_mailbox *where, const struct mauth_upstream_report *report)
 {
-	struct mauth_cache_entry *entry = reported_entry(broker, upn, report);
+	bool shared;
+	struct mauth_cache_entry *entry = reported_entry(broker, where, report, &shared);
 	int64_t pause = 0;
 
 	if (entry == NULL)
@@ -116,11 +212,16 @@ static void learn(struct mauth_broker *broker, const struct mauth_upn *upn, cons
 	case MAUTH_UPSTREAM_REFUSED:
 		if (entry->refused)
 			return;
+		/* The tenant's own token: one mailbox that it may not open says nothing against it, several in a row do. */
+		if (shared && ++entry->refusals < SHARED_REFUSALS)
+			return;
 		entry->refused = true;
 		if (entry->refusals > 0)
 			pause = REFUSED_PAUSE_SECS << (entry->refusals - 1);
-		if (entry->refusals <= REFUSED_PAUSE_DOUBLINGS)
+		if (!shared && entry->refusals <= REFUSED_PAUSE_DOUBLINGS)
 			entry->refusals++;
+		if (shared)
+			entry->refusals = 0;
 		entry->refused_until = mauth_mono_msecs(broker->host.loop) / 1000 + pause;
 		return;
 	case MAUTH_UPSTREAM_FAILED:
@@ -161,7 +262,7 @@ static const char *upstream_advice(enum mauth_service service, const char *reply
 	       "permissions are of Office 365 Exchange Online and consented";
 }
 
-static void tell(struct mauth_broker *broker, const struct mauth_upstream_report *report, const struct mauth_upn *upn,
+static void tell(struct mauth_broker *broker, const struct mauth_upstream_report *report, const struct mauth_mailbox *where,
 		 const char *advice)
 {
 	const struct mauth_log *log = broker->host.log;
@@ -169,7 +270,7 @@ static void tell(struct mauth_broker *broker, const struct mauth_upstream_report
 	const struct mauth_field fields[] = {
 		MAUTH_FIELD_STR("service", mauth_service_name(report->service)),
 		MAUTH_FIELD_STR("result", mauth_upstream_result_name(report->result)),
-		MAUTH_FIELD_STR("tenant", upn->tenant == NULL ? "-" : upn->tenant->name),
+		MAUTH_FIELD_STR("tenant", where->tenant == NULL ? "-" : where->tenant->name),
 		MAUTH_FIELD_STR("user", user),
 		MAUTH_FIELD_STR("session", report->session == NULL ? "-" : report->session),
 	};
@@ -191,19 +292,19 @@ enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struc
 	struct mauth_upstream_record record = {
 		.wall_usecs = mauth_wall_usecs(broker->host.loop), .report = report,
 	};
-	struct mauth_upn upn = { .tenant = NULL };
+	struct mauth_mailbox where = { .tenant = NULL };
 	struct mauth_buf line = { 0 };
 	enum mauth_status status;
 
-	if (mauth_upn_from_login(broker->config, report->user, &upn, NULL) == MAUTH_OK) {
-		learn(broker, &upn, report);
-		record.upn = upn.name;
-		record.domain = strrchr(upn.name, '@') + 1;
-		record.tenant_name = upn.tenant->name;
-		record.tenant_id = upn.tenant->tenant_id;
-		record.cloud = upn.tenant->cloud;
+	if (mauth_broker_resolve(broker, report->user, &where, NULL) == MAUTH_OK) {
+		learn(broker, &where, report);
+		record.upn = where.login;
+		record.domain = strrchr(where.login, '@') + 1;
+		record.tenant_name = where.tenant->name;
+		record.tenant_id = where.tenant->tenant_id;
+		record.cloud = where.tenant->cloud;
 	} else {
-		upn.tenant = NULL;
+		where.tenant = NULL;
 	}
 	if (report->result == MAUTH_UPSTREAM_ACCEPTED)
 		broker->stats.upstream_accepted++;
@@ -213,7 +314,7 @@ enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struc
 		broker->stats.upstream_failed++;
 	if (report->result == MAUTH_UPSTREAM_REFUSED)
 		record.advice = upstream_advice(report->service, report->reply);
-	tell(broker, report, &upn, record.advice);
+	tell(broker, report, &where, record.advice);
 	mauth_record_upstream(&line, &record);
 	status = broker->host.audit->append(broker->host.audit->context, line.data, line.size, error_r);
 	mauth_buf_free(&line);

@@ -5,7 +5,9 @@
 
 #include "core/cache.h"
 #include "core/config.h"
+#include "core/enrol.h"
 #include "core/flight.h"
+#include "core/mailbox.h"
 #include "core/shield.h"
 #include "modernauth/audit.h"
 
@@ -57,9 +59,25 @@ void mauth_broker_stop(struct mauth_broker *broker);
 /* Token requests under way: a predecessor waits a little for them before it hands over. */
 unsigned int mauth_broker_flying(const struct mauth_broker *broker);
 
+/* The store is open (vault, which outlives its use here), or not: error then says why. Whatever waits for it goes on. Before a
+ * vault is closed: with NULL. */
+void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vault, const struct mauth_error *error);
+struct mauth_vault *mauth_broker_vault(struct mauth_broker *broker);
+struct mauth_enrols *mauth_broker_enrols(struct mauth_broker *broker);
+/* Why there is no vault. */
+const struct mauth_error *mauth_broker_vault_error(const struct mauth_broker *broker);
+
+/* Whose tokens a login uses, as the configuration and the store say now. */
+enum mauth_status mauth_broker_resolve(const struct mauth_broker *broker, const char *user, struct mauth_mailbox *where_r,
+				       struct mauth_error *error_r);
+/* Drops the cached tokens of the accounts behind where, and what is remembered against them. */
+void mauth_broker_forget(struct mauth_broker *broker, const struct mauth_mailbox *where, unsigned int *tokens_r,
+			 unsigned int *refusals_r);
+
 struct mauth_broker_stats {
 	uint64_t logins, granted_cached, granted_fetched, granted_joined, refused, failed, not_ours;
 	uint64_t from_memory;                /* refused without asking Entra */
+	uint64_t passed;                     /* with the client's own token */
 	uint64_t upstream_accepted, upstream_refused, upstream_failed;
 	uint64_t open;
 };

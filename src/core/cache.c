@@ -113,6 +113,8 @@ bool mauth_cache_verify(const struct mauth_cache *cache, const struct mauth_cach
 {
 	unsigned char verifier[MAUTH_VERIFIER_SIZE];
 
+	if (!entry->bound)
+		return false;
 	mauth_verifier(cache->key, entry->salt, entry->node.tenant, entry->data, password, verifier);
 	return mauth_equal_secret(verifier, entry->verifier, sizeof(verifier));
 }
@@ -191,8 +193,11 @@ void mauth_cache_put(struct mauth_cache *cache, const struct mauth_cache_item *i
 	entry->expires_wall = mauth_wall_secs(cache->loop) + item->expires_in;
 	entry->expires_mono = mono + item->expires_in;
 	entry->refresh_mono = mono + item->refresh_in;
-	mauth_random(entry->salt, sizeof(entry->salt));
-	mauth_verifier(cache->key, entry->salt, item->tenant, item->upn, item->password, entry->verifier);
+	entry->bound = item->password != NULL;
+	if (entry->bound) {
+		mauth_random(entry->salt, sizeof(entry->salt));
+		mauth_verifier(cache->key, entry->salt, item->tenant, item->upn, item->password, entry->verifier);
+	}
 	entry_insert(cache, entry, item->tenant);
 }
 
@@ -207,6 +212,7 @@ void mauth_cache_adopt(struct mauth_cache *cache, const struct mauth_cache_entry
 	entry->refused_until = head->refused_until;
 	entry->refused = head->refused;
 	entry->refusals = head->refusals;
+	entry->bound = head->bound;
 	memcpy(entry->salt, head->salt, sizeof(entry->salt));
 	memcpy(entry->verifier, head->verifier, sizeof(entry->verifier));
 	entry_insert(cache, entry, tenant);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_CACHE_H
 #define MAUTH_CACHE_H
-/* Access tokens of users, keyed (tenant, UPN), bounded in octets, the least recently used goes first. An entry is
- * given only to who presents the password that was verified when its token was fetched. */
+/* Access tokens, keyed (tenant and grant, account), bounded in octets, the least recently used goes first. A token of the
+ * password grant is bound to the password that Entra verified when it was fetched, and given only to who presents that.
+ * The others are bound to nothing: whoever asks for one must have had the login verified, each time (core/request.c). */
 
 #include "core/table.h"
 #include "modernauth/loop.h"
@@ -23,6 +24,7 @@ struct mauth_cache_entry {
 	uint16_t upn_size;
 	uint8_t refusals;                    /* upstream's, in a row */
 	bool refused;                        /* upstream refused this very token */
+	bool bound;                          /* to the password of the verifier */
 	char data[];                         /* UPN, NUL, token, NUL */
 };
 
@@ -34,7 +36,7 @@ void mauth_cache_free(struct mauth_cache **cache);
 
 /* The entry of (tenant, upn), made the most recently used; NULL if there is none or its token has expired. */
 struct mauth_cache_entry *mauth_cache_find(struct mauth_cache *cache, uint32_t tenant, const char *upn);
-/* Is password the one that was verified? Constant time. */
+/* Is password the one that was verified? Constant time. Never true for an entry that is not bound. */
 bool mauth_cache_verify(const struct mauth_cache *cache, const struct mauth_cache_entry *entry,
 			const struct mauth_secret *password);
 const char *mauth_cache_upn(const struct mauth_cache_entry *entry);
@@ -48,7 +50,7 @@ int64_t mauth_cache_life(const struct mauth_cache *cache, const struct mauth_cac
 struct mauth_cache_item {
 	uint32_t tenant;
 	const char *upn;
-	const struct mauth_secret *password; /* verified for this token */
+	const struct mauth_secret *password; /* verified for this token; NULL: it is bound to none */
 	const struct mauth_secret *token;
 	int64_t expires_in;                  /* seconds */
 	int64_t refresh_in;                  /* seconds until renewal in the background may begin */

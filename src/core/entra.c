@@ -4,6 +4,7 @@
 #include "core/jwt.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,81 +14,7 @@
 /* The shortest life that a tenant's policy can give a token: what we believe if Entra does not say. */
 #define EXPIRES_UNKNOWN 600
 #define CODES_MAX 16u
-
-/* -- requests ----------------------------------------------------------------------------------------------- */
-
-/* Everything but RFC 3986's unreserved characters, whatever the locale. */
-static void append_encoded(struct mauth_buf *buf, const char *data, size_t size)
-{
-	static const char hex[] = "0123456789ABCDEF";
-
-	for (size_t i = 0; i < size; i++) {
-		unsigned char c = (unsigned char)data[i];
-
-		if ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-		    c == '.' || c == '_' || c == '~') {
-			mauth_buf_putc(buf, (char)c);
-			continue;
-		}
-		mauth_buf_putc(buf, '%');
-		mauth_buf_putc(buf, hex[c >> 4]);
-		mauth_buf_putc(buf, hex[c & 15]);
-	}
-}
-
-static void append_parameter(struct mauth_buf *form, const char *name, const char *value)
-{
-	if (form->size > 0)
-		mauth_buf_putc(form, '&');
-	mauth_buf_puts(form, name);
-	mauth_buf_putc(form, '=');
-	append_encoded(form, value, strlen(value));
-}
-
-static void append_secret(struct mauth_buf *form, const char *name, const struct mauth_secret *value)
-{
-	append_parameter(form, name, "");
-	append_encoded(form, mauth_secret_expose(value), mauth_secret_size(value));
-}
-
-struct mauth_secret *mauth_entra_password_form(const struct mauth_tenant *tenant, const char *upn,
-					       const struct mauth_secret *password,
-					       const struct mauth_secret *assertion)
-{
-	struct mauth_buf form = { 0 };
-	struct mauth_secret *secret;
-
-	append_parameter(&form, "grant_type", "password");
-	append_parameter(&form, "client_id", tenant->client_id);
-	append_parameter(&form, "scope", tenant->scope);
-	append_parameter(&form, "username", upn);
-	append_secret(&form, "password", password);
-	/* One or the other; an app without either is public, and Entra refuses a public app that sends one. */
-	if (assertion != NULL) {
-		append_parameter(&form, "client_assertion_type",
-				 "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-		append_secret(&form, "client_assertion", assertion);
-	} else if (tenant->client_secret != NULL) {
-		append_secret(&form, "client_secret", tenant->client_secret);
-	}
-	secret = mauth_secret_new(form.data, form.size);
-	mauth_buf_free(&form);
-	return secret;
-}
-
-char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn)
-{
-	struct mauth_buf url = { 0 };
-	char *copy;
-
-	mauth_buf_puts(&url, tenant->authority);
-	mauth_buf_puts(&url, "/common/userrealm/");
-	append_encoded(&url, upn, strlen(upn));
-	mauth_buf_puts(&url, "?api-version=1.0");
-	copy = mauth_strndup(url.data, url.size);
-	mauth_buf_free(&url);
-	return copy;
-}
+#define DEVICE_CODE_MAX 4096u
 
 void mauth_guid(char guid_r[static MAUTH_GUID_SIZE])
 {
@@ -137,6 +64,11 @@ static bool is_printable(const char *str, size_t size)
 	return true;
 }
 
+bool mauth_token_is_printable(const struct mauth_secret *token)
+{
+	return is_printable(mauth_secret_expose(token), mauth_secret_size(token));
+}
+
 static int64_t clamp(int64_t num, int64_t min, int64_t max)
 {
 	return num < min ? min : num > max ? max : num;
@@ -152,12 +84,36 @@ static int64_t read_secs(const json_t *root, const char *key, int64_t fallback)
 	return clamp(secs, EXPIRES_MIN, EXPIRES_MAX);
 }
 
+/* Whose token it is, where it says so. What is known already stays where this one is silent. */
+static void read_owner(const char *token, size_t size, struct mauth_entra_reply *reply_r)
+{
+	struct mauth_jwt jwt;
+
+	if (size == 0 || !mauth_jwt_read(token, size, &jwt))
+		return;
+	if (jwt.upn[0] != '\0')
+		mauth_clean_copy(reply_r->upn, sizeof(reply_r->upn), jwt.upn, strlen(jwt.upn));
+	if (jwt.oid[0] != '\0')
+		mauth_clean_copy(reply_r->oid, sizeof(reply_r->oid), jwt.oid, strlen(jwt.oid));
+	if (jwt.tid[0] != '\0')
+		mauth_clean_copy(reply_r->tid, sizeof(reply_r->tid), jwt.tid, strlen(jwt.tid));
+}
+
+/* A refresh token that we cannot keep is as good as none: it will be missed where it is needed. */
+static void read_refresh_token(const json_t *root, struct mauth_entra_reply *reply_r)
+{
+	const char *token = mauth_json_str(root, "refresh_token");
+	size_t size = strlen(token);
+
+	if (size > 0 && size <= MAUTH_REFRESH_TOKEN_MAX && is_printable(token, size))
+		reply_r->refresh_token = mauth_secret_new(token, size);
+}
+
 static enum mauth_status read_token(const json_t *root, unsigned int http_status,
 				    struct mauth_entra_reply *reply_r, struct mauth_error *error_r)
 {
-	const char *token = mauth_json_str(root, "access_token");
+	const char *token = mauth_json_str(root, "access_token"), *id_token = mauth_json_str(root, "id_token");
 	size_t size = strlen(token);
-	struct mauth_jwt jwt;
 
 	if (root == NULL)
 		return unusable(reply_r, http_status, "no readable JSON object", error_r);
@@ -170,14 +126,13 @@ static enum mauth_status read_token(const json_t *root, unsigned int http_status
 	if (!is_printable(token, size))
 		return unusable(reply_r, http_status, "an access_token that is not printable ASCII", error_r);
 	reply_r->token = mauth_secret_new(token, size);
+	read_refresh_token(root, reply_r);
 	reply_r->expires_in = read_secs(root, "expires_in", EXPIRES_UNKNOWN);
 	reply_r->refresh_in = read_secs(root, "refresh_in", 0);
 	reply_r->verdict.meaning = reply_r->verdict.advice = "";
-	if (mauth_jwt_read(token, size, &jwt)) {
-		mauth_clean_copy(reply_r->upn, sizeof(reply_r->upn), jwt.upn, strlen(jwt.upn));
-		mauth_clean_copy(reply_r->oid, sizeof(reply_r->oid), jwt.oid, strlen(jwt.oid));
-		mauth_clean_copy(reply_r->tid, sizeof(reply_r->tid), jwt.tid, strlen(jwt.tid));
-	}
+	read_owner(token, size, reply_r);
+	/* The ID token is made for us to read; the access token is Exchange's. */
+	read_owner(id_token, strlen(id_token), reply_r);
 	return MAUTH_OK;
 }
 
@@ -324,9 +279,64 @@ enum mauth_status mauth_entra_parse(const struct mauth_aadsts_table *table, unsi
 	return status;
 }
 
+/* -- the device code flow (RFC 8628, section 3.2) ----------------------------------------------------------- */
+
+static enum mauth_status read_device_code(const json_t *root, unsigned int http_status,
+					  struct mauth_device_code *code_r, struct mauth_entra_reply *reply_r,
+					  struct mauth_error *error_r)
+{
+	static const char code_chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-";
+	const char *code = mauth_json_str(root, "device_code"), *user_code = mauth_json_str(root, "user_code");
+	const char *uri = mauth_json_str(root, "verification_uri");
+	size_t size = strlen(code);
+	int64_t num;
+
+	if (size == 0 || size > DEVICE_CODE_MAX || !is_printable(code, size))
+		return unusable(reply_r, http_status, "no usable device_code", error_r);
+	/* People are told to type these. */
+	if (*user_code == '\0' || strlen(user_code) >= sizeof(code_r->user_code) ||
+	    strspn(user_code, code_chars) != strlen(user_code))
+		return unusable(reply_r, http_status, "no usable user_code", error_r);
+	if (strncmp(uri, "https://", 8) != 0 || strlen(uri) >= sizeof(code_r->uri) || !is_printable(uri, strlen(uri)))
+		return unusable(reply_r, http_status, "no usable verification_uri", error_r);
+	snprintf(code_r->user_code, sizeof(code_r->user_code), "%s", user_code);
+	snprintf(code_r->uri, sizeof(code_r->uri), "%s", uri);
+	code_r->expires_in = mauth_json_num(json_object_get(root, "expires_in"), &num) ? clamp(num, 1, 3600) : 900;
+	code_r->interval = mauth_json_num(json_object_get(root, "interval"), &num) ? clamp(num, 1, 60) : 5;
+	code_r->device_code = mauth_secret_new(code, size);
+	return MAUTH_OK;
+}
+
+enum mauth_status mauth_entra_parse_device_code(const struct mauth_aadsts_table *table, unsigned int http_status,
+						const char *body, size_t size, struct mauth_device_code *code_r,
+						struct mauth_entra_reply *reply_r, struct mauth_error *error_r)
+{
+	enum mauth_status status;
+	json_t *root;
+
+	memset(reply_r, 0, sizeof(*reply_r));
+	memset(code_r, 0, sizeof(*code_r));
+	if (size > MAUTH_REPLY_MAX)
+		return unusable(reply_r, http_status, "a reply larger than 64 KiB", error_r);
+	root = mauth_json_object(body, size);
+	if (http_status == 200 && json_object_get(root, "error") == NULL)
+		status = read_device_code(root, http_status, code_r, reply_r, error_r);
+	else
+		status = read_error(table, root, http_status, reply_r, error_r);
+	json_decref(root);
+	return status;
+}
+
+void mauth_device_code_clear(struct mauth_device_code *code)
+{
+	mauth_secret_free(&code->device_code);
+	memset(code, 0, sizeof(*code));
+}
+
 void mauth_entra_reply_clear(struct mauth_entra_reply *reply)
 {
 	mauth_secret_free(&reply->token);
+	mauth_secret_free(&reply->refresh_token);
 	memset(reply, 0, sizeof(*reply));
 }
 

@@ -7,17 +7,37 @@
 #include "core/config.h"
 #include "modernauth/http.h"
 
-/* The form of the password grant (v2-oauth-ropc.md): percent-encoded, wiped when freed. assertion: the signed
- * client assertion for tenants with a certificate, otherwise NULL. The caller frees. */
+/* What the application proves itself with in one request: one of both, or neither (a public client). */
+struct mauth_entra_proof {
+	const struct mauth_secret *secret;       /* client secret */
+	const struct mauth_secret *assertion;    /* signed client assertion */
+};
+
+/* The forms of the grants: percent-encoded, wiped when freed by the caller. */
+/* v2-oauth-ropc.md */
 struct mauth_secret *mauth_entra_password_form(const struct mauth_tenant *tenant, const char *upn,
 					       const struct mauth_secret *password,
-					       const struct mauth_secret *assertion);
+					       const struct mauth_entra_proof *proof);
+/* v2-oauth2-auth-code-flow.md, "Refresh the access token" */
+struct mauth_secret *mauth_entra_refresh_form(const struct mauth_tenant *tenant,
+					      const struct mauth_secret *refresh_token,
+					      const struct mauth_entra_proof *proof);
+/* v2-oauth2-client-creds-grant-flow.md */
+struct mauth_secret *mauth_entra_app_form(const struct mauth_tenant *tenant, const struct mauth_entra_proof *proof);
+/* v2-oauth2-device-code.md: asking for a code, and asking whether it has been entered. */
+struct mauth_secret *mauth_entra_device_code_form(const struct mauth_tenant *tenant);
+struct mauth_secret *mauth_entra_device_poll_form(const struct mauth_tenant *tenant,
+						  const struct mauth_secret *device_code,
+						  const struct mauth_entra_proof *proof);
 
+/* Twice sealed and in base64, as exports have it, it still fits a line of the wire protocol. */
+#define MAUTH_REFRESH_TOKEN_MAX 8192u
 /* A token reply that can be used, or what its error comes down to. */
 struct mauth_entra_reply {
 	struct mauth_secret *token;      /* NULL on failure; mauth_entra_reply_clear() frees */
 	int64_t expires_in, refresh_in;  /* seconds, clamped to 1 .. 86,400; refresh_in 0 if absent */
-	/* of the token where it is a JWT that can be read, otherwise "" */
+	struct mauth_secret *refresh_token;  /* NULL if there is none, or none that we could keep */
+	/* of the ID token or else the access token where they can be read, otherwise "" */
 	char upn[MAUTH_USER_MAX + 1];    /* upn, else preferred_username, else unique_name */
 	char oid[64], tid[64];
 	/* of an error */
@@ -35,6 +55,22 @@ struct mauth_entra_reply {
 enum mauth_status mauth_entra_parse(const struct mauth_aadsts_table *table, unsigned int http_status, const char *body,
 				    size_t size, struct mauth_entra_reply *reply_r, struct mauth_error *error_r);
 void mauth_entra_reply_clear(struct mauth_entra_reply *reply);
+
+/* The reply of the devicecode endpoint. */
+struct mauth_device_code {
+	struct mauth_secret *device_code;    /* NULL on failure; mauth_device_code_clear() frees */
+	char user_code[32];                  /* what the user types: letters, digits and hyphens */
+	char uri[256];                       /* https, where he types it */
+	int64_t expires_in, interval;        /* seconds, clamped to 1 .. 3,600 and 1 .. 60 */
+};
+/* MAUTH_OK, or as mauth_entra_parse() does for errors: reply_r has their parts. */
+enum mauth_status mauth_entra_parse_device_code(const struct mauth_aadsts_table *table, unsigned int http_status,
+						const char *body, size_t size, struct mauth_device_code *code_r,
+						struct mauth_entra_reply *reply_r, struct mauth_error *error_r);
+void mauth_device_code_clear(struct mauth_device_code *code);
+
+/* Nothing but visible ASCII: fit for a line of a mail protocol. */
+bool mauth_token_is_printable(const struct mauth_secret *token);
 
 /* Seconds to wait from a Retry-After header: seconds, or an HTTP date measured against the reply's own Date (else
  * wall_now_secs). 0 if absent or unreadable; clamped to 1 .. 3,600. */

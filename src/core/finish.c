@@ -10,10 +10,47 @@ bool mauth_login_is_outage(enum mauth_status status)
 	return status == MAUTH_TEMPORARY || status == MAUTH_TIMEOUT || status == MAUTH_PROTOCOL || status == MAUTH_CONFIG;
 }
 
+/* The grant that the record is about: the one that gave the token, or the last one that was tried. */
+static const char *grant_name(const struct mauth_login *login)
+{
+	if (login->password_is_token)
+		return "client-token";
+	if ((login->token == NULL && !login->asked) || login->grants_at >= login->grants_count)
+		return NULL;
+	return mauth_grant_name(login->grants[login->grants_at]);
+}
+
+static enum mauth_verified_by verified_by(const struct mauth_login *login)
+{
+	if (login->verified != MAUTH_VERIFIED_NONE || login->token == NULL)
+		return login->verified;
+	return MAUTH_VERIFIED_ENTRA;
+}
+
+static void fill_where(const struct mauth_login *login, struct mauth_attempt_record *record)
+{
+	const struct mauth_mailbox *where = &login->where;
+	const struct mauth_tenant *tenant = where->tenant;
+
+	if (tenant == NULL)
+		return;
+	record->upn = where->login;
+	record->domain = strrchr(where->login, '@') + 1;
+	record->tenant_name = tenant->name;
+	record->tenant_id = tenant->tenant_id;
+	record->cloud = tenant->cloud;
+	if (strcmp(where->account, where->login) != 0)
+		record->account = where->account;
+	if (strcmp(where->mailbox, where->login) != 0)
+		record->mailbox = where->mailbox;
+	if (login->token != NULL) {
+		record->upstream_host = tenant->endpoints[login->service].host;
+		record->upstream_port = tenant->endpoints[login->service].port;
+	}
+}
+
 static void fill_record(const struct mauth_login *login, struct mauth_attempt_record *record)
 {
-	const struct mauth_tenant *tenant = login->upn.tenant;
-	const struct mauth_endpoint *endpoint = tenant == NULL ? NULL : &tenant->endpoints[login->service];
 	bool granted = login->token != NULL;
 
 	*record = (struct mauth_attempt_record){
@@ -23,29 +60,23 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 		.mechanism = login->mechanism, .client_ip = login->client_ip, .client_port = login->client_port,
 		.local_ip = login->local_ip, .local_port = login->local_port, .tls = login->tls,
 		.client_id = login->client_id, .decision = login->decision, .rule = login->rule,
-		.verified_by = granted ? MAUTH_VERIFIED_ENTRA : MAUTH_VERIFIED_NONE,
-		.grant = granted || login->asked ? "password" : NULL, .token_source = granted ? login->source : NULL,
+		.verified_by = verified_by(login), .grant = grant_name(login), .skipped = login->skipped,
+		.device_id = login->device_id, .device_name = login->device_name,
+		.token_source = granted ? login->source : NULL,
 		.token_id = granted ? login->token_id : NULL, .token_expires_at = granted ? login->expires_at : 0,
 		.status = login->error.status, .code = login->flight.code, .reason = login->error.text,
 		.http_status = login->flight.http_status,
 	};
+	/* The rule of the configuration that matched says more than that the tenant's settings let it pass. */
+	if (login->policy != NULL && login->rule != NULL && strcmp(login->rule, "tenant") == 0)
+		record->rule = login->policy->name;
 	if (login->flight.correlation_id[0] != '\0') {
 		record->correlation_id = login->flight.correlation_id;
 		record->trace_id = login->flight.trace_id;
 		record->suberror = login->flight.suberror;
 		record->policy_id = login->flight.policy_id;
 	}
-	if (tenant == NULL)
-		return;
-	record->upn = login->upn.name;
-	record->domain = strrchr(login->upn.name, '@') + 1;
-	record->tenant_name = tenant->name;
-	record->tenant_id = tenant->tenant_id;
-	record->cloud = tenant->cloud;
-	if (granted) {
-		record->upstream_host = endpoint->host;
-		record->upstream_port = endpoint->port;
-	}
+	fill_where(login, record);
 }
 
 static enum mauth_status append_records(struct mauth_broker *broker, struct mauth_error *error_r)
@@ -89,6 +120,8 @@ static void count_outcome(struct mauth_login *login)
 			stats->failed++;
 		else
 			stats->refused++;
+	} else if (login->password_is_token) {
+		stats->passed++;
 	} else if (strcmp(login->source, "cache") == 0) {
 		stats->granted_cached++;
 	} else if (login->joined) {
@@ -161,7 +194,7 @@ static void emit_event(const struct mauth_login *login)
 		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
 		MAUTH_FIELD_STR("cached", login->source != NULL && strcmp(login->source, "cache") == 0 ? "yes" : "no"),
 		MAUTH_FIELD_NUM("code", login->flight.code),
-		MAUTH_FIELD_STR("tenant", login->upn.tenant == NULL ? "-" : login->upn.tenant->name),
+		MAUTH_FIELD_STR("tenant", login->where.tenant == NULL ? "-" : login->where.tenant->name),
 		MAUTH_FIELD_STR("user", user),
 		MAUTH_FIELD_STR("session", or_dash(login->session)),
 	};
@@ -173,10 +206,21 @@ static void emit_event(const struct mauth_login *login)
 		   sizeof(fields) / sizeof(fields[0]));
 }
 
+static void note_device_use(struct mauth_login *login)
+{
+	const struct mauth_device_question question = {
+		.tenant = login->where.tenant == NULL ? NULL : login->where.tenant->name, .user = login->where.login,
+		.service = login->service, .client_ip = login->client_ip,
+	};
+
+	if (login->token != NULL && login->verified == MAUTH_VERIFIED_DEVICE && login->broker->vault != NULL)
+		mauth_devices_used(mauth_vault_devices(login->broker->vault), &question, login->device_id);
+}
+
 static void answer(struct mauth_login *login)
 {
 	mauth_login_fn *done = login->done;
-	const struct mauth_tenant *tenant = login->upn.tenant;
+	const struct mauth_tenant *tenant = login->where.tenant;
 	struct mauth_grant grant;
 
 	login->done = NULL;
@@ -185,9 +229,9 @@ static void answer(struct mauth_login *login)
 		return;
 	}
 	grant = (struct mauth_grant){
-		.token = login->token, .token_id = login->token_id, .mailbox = login->upn.name,
+		.token = login->token, .token_id = login->token_id, .mailbox = login->where.mailbox,
 		.endpoint = &tenant->endpoints[login->service], .expires_at = login->expires_at,
-		.cached = strcmp(login->source, "cache") == 0, .verified_by = MAUTH_VERIFIED_ENTRA,
+		.cached = strcmp(login->source, "cache") == 0, .verified_by = verified_by(login),
 	};
 	done(&grant, NULL, login->context);
 }
@@ -211,6 +255,7 @@ void mauth_logins_finish(struct mauth_broker *broker)
 		count_outcome(login);
 		log_outcome(login);
 		emit_event(login);
+		note_device_use(login);
 		answer(login);
 		mauth_login_free(login);
 	}

@@ -7,116 +7,17 @@
 #include <string.h>
 
 #define RETRY_MSECS 250u
-/* AADSTS50196: "the client is in a loop", said of one user. */
-#define LOOP_DETECTED 50196
 /* Entra does not know our app or its credential: it would say so to every login, and count them. */
 #define CONFIG_PAUSE_MSECS 10000
 /* A retry that could not be answered in this time is not begun. */
 #define RETRY_MIN_LEFT_MSECS 1000
-
-/* A refusal that says something about the account takes effect at once: the cached token of this password goes. A
- * lock-out or an outage says nothing of the kind. */
-static bool revokes(enum mauth_status status)
-{
-	switch (status) {
-	case MAUTH_BAD_CREDENTIALS:
-	case MAUTH_USER_UNKNOWN:
-	case MAUTH_DISABLED:
-	case MAUTH_EXPIRED:
-	case MAUTH_INTERACTION:
-		return true;
-	case MAUTH_OK:
-	case MAUTH_LOCKED:
-	case MAUTH_POLICY:
-	case MAUTH_NOT_OURS:
-	case MAUTH_CONFIG:
-	case MAUTH_TEMPORARY:
-	case MAUTH_TIMEOUT:
-	case MAUTH_PROTOCOL:
-	case MAUTH_AUDIT:
-	case MAUTH_CANCELLED:
-	case MAUTH_STATUS_COUNT:
-		return false;
-	}
-	return false;
-}
-
-static void learn_refusal(struct flight *flight)
-{
-	const struct mauth_flight_deps *deps = &flight->flights->deps;
-	const struct mauth_flight_result *result = &flight->result;
-	struct mauth_cache_entry *entry = mauth_cache_find(deps->cache, flight->tenant->key, flight->group->upn);
-
-	/* Nor does a code that we do not know: it may mean anything. */
-	if (revokes(result->status) && flight->reply.verdict.code != 0 && entry != NULL &&
-	    mauth_cache_verify(deps->cache, entry, flight->password))
-		mauth_cache_drop(deps->cache, &entry);
-	if (!revokes(result->status) && result->status != MAUTH_LOCKED && result->code != LOOP_DETECTED)
-		return;
-	flight->flights->stats.refused++;
-	flight->result.locked_now = mauth_shield_refused(
-		deps->shield, flight->tenant->key, flight->group->upn, flight->password, result->status, result->code,
-		flight->reply.verdict.counts && result->status == MAUTH_BAD_CREDENTIALS,
-		mauth_lockout_threshold(deps->config, flight->tenant));
-}
-
-/* Background renewal begins in the last quarter-hour (refresh_ahead), spread so that users who came together do not
- * renew together; or when Entra says refresh_in. */
-static int64_t refresh_in(const struct mauth_config *config, const struct mauth_entra_reply *reply)
-{
-	int64_t ahead = config->refresh_ahead_secs, at;
-	uint32_t random;
-
-	mauth_random(&random, sizeof(random));
-	/* A token that lives shorter than twice that is renewed in its second half. */
-	if (ahead > reply->expires_in / 2)
-		ahead = reply->expires_in / 2;
-	at = reply->refresh_in > 0 && reply->refresh_in < reply->expires_in ? reply->refresh_in :
-									     reply->expires_in - ahead;
-	return at + (int64_t)(random % (uint32_t)(ahead / 3 + 1));
-}
-
-static void learn_token(struct flight *flight)
-{
-	const struct mauth_flight_deps *deps = &flight->flights->deps;
-	struct mauth_flight_result *result = &flight->result;
-	struct mauth_cache_item item = {
-		.tenant = flight->tenant->key, .upn = flight->group->upn, .password = flight->password,
-		.token = flight->reply.token, .expires_in = flight->reply.expires_in,
-		.refresh_in = refresh_in(deps->config, &flight->reply),
-	};
-
-	flight->flights->stats.succeeded++;
-	mauth_shield_accepted(deps->shield, item.tenant, item.upn, item.password);
-	mauth_cache_put(deps->cache, &item);
-	result->token = flight->reply.token;
-	result->expires_at = mauth_wall_secs(deps->loop) + flight->reply.expires_in;
-	mauth_token_id(mauth_secret_expose(result->token), mauth_secret_size(result->token), result->token_id);
-}
-
-static void flight_finish(struct flight *flight, enum mauth_status status)
-{
-	struct mauth_flight_result result;
-	struct mauth_secret *token;
-
-	flight->result.status = status;
-	if (status == MAUTH_OK)
-		learn_token(flight);
-	else
-		learn_refusal(flight);
-	result = flight->result;
-	token = flight->reply.token;
-	flight->reply.token = NULL;
-	flight_end(flight, &result);
-	mauth_secret_free(&token);
-}
 
 static void flight_event(const struct flight *flight, enum mauth_status status)
 {
 	const struct mauth_log *log = flight->flights->deps.log;
 	const struct mauth_field fields[] = {
 		MAUTH_FIELD_STR("tenant", flight->tenant->name),
-		MAUTH_FIELD_STR("grant", "password"),
+		MAUTH_FIELD_STR("grant", mauth_grant_name(flight->grant)),
 		MAUTH_FIELD_STR("status", mauth_status_name(status)),
 		MAUTH_FIELD_NUM("code", flight->result.code),
 		MAUTH_FIELD_NUM("http_status", flight->result.http_status),
@@ -214,37 +115,6 @@ static void judge_bad_password(struct flight *flight)
 	realm_answered(realm, flight);
 }
 
-static void judge_token(struct flight *flight)
-{
-	const char *upn = flight->group->upn;
-
-	/* Where the token can be read, it must be the token of who logged in. */
-	if (flight->reply.upn[0] == '\0' || strcasecmp(flight->reply.upn, upn) == 0) {
-		flight_finish(flight, MAUTH_OK);
-		return;
-	}
-	mauth_fail(&flight->result.error, MAUTH_CONFIG, 0, "Entra's token for %s belongs to %s", upn, flight->reply.upn);
-	snprintf(flight->result.error.advice, sizeof(flight->result.error.advice), "%s",
-		 "log in with the user principal name, or set upn_domain of the tenant");
-	flight_finish(flight, MAUTH_CONFIG);
-}
-
-/* Codes by which Entra says that it cannot verify our signature: the key, or an algorithm it does not take. */
-static bool signature_refused(int code)
-{
-	return code == 700027 || code == 50012 || code == 50013;
-}
-
-/* Is there another algorithm to try? Another flight may have found that out since this one was sent. */
-static bool may_sign_otherwise(struct flight *flight)
-{
-	struct mauth_assertion *assertion = &flight_tenant_state(flight)->assertion;
-
-	if (flight->tenant->assertion_key == NULL || !signature_refused(flight->result.code))
-		return false;
-	return assertion->alg != flight->alg || mauth_assertion_refused(assertion);
-}
-
 static void copy_ids(struct flight *flight, const struct mauth_http_reply *reply)
 {
 	struct mauth_flight_result *result = &flight->result;
@@ -279,7 +149,7 @@ static void judge_temporary(struct flight *flight, const struct mauth_http_reply
 
 	if (wait_secs == 0 && reply->status == 429)
 		wait_secs = 5;
-	if (flight->result.code == LOOP_DETECTED && wait_secs == 0)
+	if (flight->result.code == MAUTH_AADSTS_LOOP && wait_secs == 0)
 		mauth_breaker_success(&flight_tenant_state(flight)->breaker, flights_now_msecs(flight->flights));
 	else
 		breaker_failed(flight, wait_secs);
@@ -305,13 +175,11 @@ static void entra_answered(struct flight *flight, const struct mauth_http_reply 
 	}
 	mauth_breaker_success(&flight_tenant_state(flight)->breaker, flights_now_msecs(flight->flights));
 	if (status == MAUTH_OK) {
-		judge_token(flight);
-	} else if (may_sign_otherwise(flight)) {
-		mauth_log(deps->log, MAUTH_WARNING, "tenant %s: Entra cannot read the PS256 assertion (AADSTS%d), trying "
-			  "RS256", flight->tenant->name, flight->result.code);
+		flight_judge_token(flight);
+	} else if (flight_may_prove_otherwise(flight, reply->status)) {
 		mauth_entra_reply_clear(&flight->reply);
 		flight_ask(flight);
-	} else if (status == MAUTH_BAD_CREDENTIALS && flight->reply.verdict.counts) {
+	} else if (flight->grant == MAUTH_GRANT_PASSWORD && status == MAUTH_BAD_CREDENTIALS && flight->reply.verdict.counts) {
 		judge_bad_password(flight);
 	} else {
 		remember_config_error(flight, reply->status);
@@ -353,25 +221,55 @@ static void fail_later(void *context)
 	flight_finish(flight, flight->result.error.status);
 }
 
+static struct mauth_secret *make_form(struct flight *flight, struct mauth_error *error_r)
+{
+	const struct mauth_flight_deps *deps = &flight->flights->deps;
+	const struct mauth_tenant *tenant = flight->tenant;
+	struct mauth_secret *refresh_token = NULL, *form;
+	struct mauth_entra_proof proof;
+
+	flight->credential = flight_tenant_state(flight)->credential;
+	if (flight_proof(flight->flights, tenant, &proof, error_r) != MAUTH_OK)
+		return NULL;
+	flight->alg = flight_tenant_state(flight)->assertions[flight->credential].alg;
+	switch (flight->grant) {
+	case MAUTH_GRANT_PASSWORD:
+		return mauth_entra_password_form(tenant, flight->group->upn, flight->password, &proof);
+	case MAUTH_GRANT_APP:
+		return mauth_entra_app_form(tenant, &proof);
+	case MAUTH_GRANT_ENROLLED:
+		if (*deps->enrolments == NULL) {
+			mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the store of enrolments is not open");
+			return NULL;
+		}
+		if (mauth_enrolments_token(*deps->enrolments, tenant->name, flight->group->upn, &refresh_token,
+					   &flight->generation, error_r) != MAUTH_OK)
+			return NULL;
+		form = mauth_entra_refresh_form(tenant, refresh_token, &proof);
+		mauth_secret_free(&refresh_token);
+		return form;
+	case MAUTH_GRANT_COUNT:
+		break;
+	}
+	mauth_fail(error_r, MAUTH_CONFIG, 0, "no such grant");
+	return NULL;
+}
+
 void flight_ask(struct flight *flight)
 {
 	struct mauth_flights *flights = flight->flights;
 	const struct mauth_flight_deps *deps = &flights->deps;
 	const struct mauth_tenant *tenant = flight->tenant;
-	const struct mauth_secret *assertion = NULL;
 	char guid[MAUTH_GUID_SIZE];
 	int64_t left = left_msecs(flight);
 
 	mauth_guid(guid);
 	snprintf(flight->result.correlation_id, sizeof(flight->result.correlation_id), "%s", guid);
-	if (tenant->assertion_key != NULL &&
-	    mauth_assertion_get(&flight_tenant_state(flight)->assertion, tenant->assertion_key, tenant->client_id, tenant->token_url,
-				mauth_wall_secs(deps->loop), &assertion, &flight->result.error) != MAUTH_OK) {
+	flight->form = make_form(flight, &flight->result.error);
+	if (flight->form == NULL) {
 		flight->retry = mauth_timer_add(deps->loop, 0, fail_later, flight);
 		return;
 	}
-	flight->alg = flight_tenant_state(flight)->assertion.alg;
-	flight->form = mauth_entra_password_form(tenant, flight->group->upn, flight->password, assertion);
 	flight->asked_wall = mauth_wall_usecs(deps->loop);
 	flights->stats.requests++;
 
@@ -389,4 +287,3 @@ void flight_ask(struct flight *flight)
 	};
 	flight->call = mauth_http_start(deps->http, &request, flight_answered, flight);
 }
-

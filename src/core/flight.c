@@ -114,6 +114,8 @@ static void flight_free(struct flight *flight)
 	mauth_timer_remove(flights->deps.loop, &flight->retry);
 	mauth_secret_free(&flight->password);
 	mauth_secret_free(&flight->form);
+	if (flight->rotation != NULL)
+		flight->rotation->flight = NULL;
 	mauth_entra_reply_clear(&flight->reply);
 	flight->group->flying--;
 	flights->stats.flying--;
@@ -163,8 +165,10 @@ void mauth_flights_free(struct mauth_flights **flights)
 		return;
 	mauth_flights_stop(f);
 	mauth_table_free(&f->groups);
-	for (size_t i = 0; i < f->deps.config->tenants_count; i++)
-		mauth_assertion_clear(&f->tenants[i].assertion);
+	for (size_t i = 0; i < f->deps.config->tenants_count; i++) {
+		for (size_t j = 0; j < MAUTH_CREDENTIALS_MAX; j++)
+			mauth_assertion_clear(&f->tenants[i].assertions[j]);
+	}
 	free(f->tenants);
 	mauth_realms_free(&f->realms);
 	free(f);
@@ -172,15 +176,15 @@ void mauth_flights_free(struct mauth_flights **flights)
 }
 
 static struct flight *flight_begin(struct mauth_flights *flights, struct group *group,
-				   const struct mauth_tenant *tenant, const struct mauth_secret *password,
-				   const unsigned char *verifier)
+				   const struct mauth_flight_want *want, const unsigned char *verifier)
 {
 	struct flight *flight = mauth_new(sizeof(*flight));
 
 	flight->flights = flights;
 	flight->group = group;
-	flight->tenant = tenant;
-	flight->password = mauth_secret_dup(password);
+	flight->tenant = want->tenant;
+	flight->grant = want->grant;
+	flight->password = mauth_secret_dup(want->password);
 	memcpy(flight->verifier, verifier, sizeof(flight->verifier));
 	flight->started_msecs = flights_now_msecs(flights);
 	flight->next = group->flights;
@@ -199,9 +203,10 @@ static struct flight *flight_begin(struct mauth_flights *flights, struct group *
 	return flight;
 }
 
-static enum mauth_status may_begin(struct mauth_flights *flights, const struct mauth_tenant *tenant,
+static enum mauth_status may_begin(struct mauth_flights *flights, const struct mauth_flight_want *want,
 				   struct mauth_error *error_r)
 {
+	const struct mauth_tenant *tenant = want->tenant;
 	const struct tenant_state *state = &flights->tenants[tenant->index];
 	struct mauth_breaker *breaker = &flights->tenants[tenant->index].breaker;
 	unsigned int left;
@@ -211,6 +216,9 @@ static enum mauth_status may_begin(struct mauth_flights *flights, const struct m
 			*error_r = state->config_error;
 		return MAUTH_CONFIG;
 	}
+	if (want->grant == MAUTH_GRANT_ENROLLED && *flights->deps.enrolments != NULL &&
+	    mauth_enrolments_refused(*flights->deps.enrolments, tenant->name, want->account, error_r))
+		return MAUTH_INTERACTION;
 	if (flights->stats.flying >= FLIGHTS_MAX)
 		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "%u token requests are under way already", FLIGHTS_MAX);
 	if (mauth_breaker_allow(breaker, flights_now_msecs(flights), &left))
@@ -221,43 +229,66 @@ static enum mauth_status may_begin(struct mauth_flights *flights, const struct m
 			  breaker->failures, left);
 }
 
-/* The flight of this password, begun if need be; NULL: it has to wait (*parked_r) or may not begin (*error_r). */
-static struct flight *flight_get(struct mauth_flights *flights, struct group *group, const struct mauth_tenant *tenant,
-				 const struct mauth_secret *password, bool *joined_r, bool *parked_r,
-				 struct mauth_error *error_r)
+/* The flight that shares what is wanted, if there is one. */
+static struct flight *flight_find(struct mauth_flights *flights, struct group *group,
+				  const struct mauth_flight_want *want, unsigned char verifier_r[static MAUTH_VERIFIER_SIZE])
+{
+	memset(verifier_r, 0, MAUTH_VERIFIER_SIZE);
+	if (want->grant != MAUTH_GRANT_PASSWORD)
+		return group->flights;
+	mauth_verifier(flights->deps.key, group->salt, want->tenant->key, group->upn, want->password, verifier_r);
+	for (struct flight *flight = group->flights; flight != NULL; flight = flight->next) {
+		if (mauth_equal_secret(flight->verifier, verifier_r, MAUTH_VERIFIER_SIZE))
+			return flight;
+	}
+	return NULL;
+}
+
+/* More different passwords at once could lock the account. */
+static bool must_line_up(struct mauth_flights *flights, const struct group *group, const struct mauth_flight_want *want)
+{
+	const struct mauth_tenant *tenant = want->tenant;
+
+	return want->grant == MAUTH_GRANT_PASSWORD &&
+	       group->flying >= mauth_shield_allowance(flights->deps.shield, tenant->key, group->upn,
+						       mauth_lockout_threshold(flights->deps.config, tenant));
+}
+
+/* The flight, begun if need be; NULL: it has to wait (*parked_r) or may not begin (*error_r). */
+static struct flight *flight_get(struct mauth_flights *flights, struct group *group, const struct mauth_flight_want *want,
+				 bool *joined_r, bool *parked_r, struct mauth_error *error_r)
 {
 	unsigned char verifier[MAUTH_VERIFIER_SIZE];
-	unsigned int threshold = mauth_lockout_threshold(flights->deps.config, tenant);
+	struct flight *flight = flight_find(flights, group, want, verifier);
 
 	*parked_r = false;
-	mauth_verifier(flights->deps.key, group->salt, tenant->key, group->upn, password, verifier);
-	for (struct flight *flight = group->flights; flight != NULL; flight = flight->next) {
-		if (mauth_equal_secret(flight->verifier, verifier, sizeof(verifier))) {
-			*joined_r = true;
-			return flight;
-		}
-	}
-	*joined_r = false;
-	if (group->flying >= mauth_shield_allowance(flights->deps.shield, tenant->key, group->upn, threshold)) {
+	*joined_r = flight != NULL;
+	if (flight != NULL)
+		return flight;
+	if (must_line_up(flights, group, want)) {
 		*parked_r = true;
 		return NULL;
 	}
-	if (may_begin(flights, tenant, error_r) != MAUTH_OK)
+	if (may_begin(flights, want, error_r) != MAUTH_OK)
 		return NULL;
-	return flight_begin(flights, group, tenant, password, verifier);
+	return flight_begin(flights, group, want, verifier);
 }
 
-struct mauth_flight_waiter *mauth_flight_join(struct mauth_flights *flights, const struct mauth_tenant *tenant,
-					      const char *upn, const struct mauth_secret *password,
+static struct group *group_of(struct mauth_flights *flights, const struct mauth_flight_want *want)
+{
+	return group_get(flights, want->tenant->keys[want->grant], want->account);
+}
+
+struct mauth_flight_waiter *mauth_flight_join(struct mauth_flights *flights, const struct mauth_flight_want *want,
 					      mauth_flight_fn *done, void *context, bool *joined_r,
 					      struct mauth_error *error_r)
 {
-	struct group *group = group_get(flights, tenant->key, upn);
+	struct group *group = group_of(flights, want);
 	struct mauth_flight_waiter *waiter;
 	struct flight *flight;
 	bool parked;
 
-	flight = flight_get(flights, group, tenant, password, joined_r, &parked, error_r);
+	flight = flight_get(flights, group, want, joined_r, &parked, error_r);
 	if (flight == NULL && !parked) {
 		group_release(flights, group);
 		return NULL;
@@ -271,17 +302,39 @@ struct mauth_flight_waiter *mauth_flight_join(struct mauth_flights *flights, con
 	return waiter;
 }
 
-void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn,
-			  const struct mauth_secret *password)
+void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_flight_want *want)
 {
 	struct group *group;
 	bool joined, parked;
 
-	if (mauth_shield_locked(flights->deps.shield, tenant->key, upn) > 0)
+	if (want->grant == MAUTH_GRANT_PASSWORD &&
+	    mauth_shield_locked(flights->deps.shield, want->tenant->key, want->account) > 0)
 		return;
-	group = group_get(flights, tenant->key, upn);
-	if (flight_get(flights, group, tenant, password, &joined, &parked, NULL) == NULL)
+	group = group_of(flights, want);
+	if (flight_get(flights, group, want, &joined, &parked, NULL) == NULL)
 		group_release(flights, group);
+}
+
+bool mauth_flights_federated(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn)
+{
+	enum mauth_realm realm;
+
+	return tenant->user_realm && mauth_realm_known(flights->realms, tenant, upn, &realm) &&
+	       realm == MAUTH_REALM_FEDERATED;
+}
+
+void mauth_flights_credential(const struct mauth_flights *flights, const struct mauth_tenant *tenant, size_t credential,
+			      struct mauth_credential_state *state_r)
+{
+	const struct tenant_state *state = &flights->tenants[tenant->index];
+
+	*state_r = (struct mauth_credential_state){ state->credential == credential, state->refused_codes[credential] };
+}
+
+enum mauth_status mauth_flights_proof(struct mauth_flights *flights, const struct mauth_tenant *tenant,
+				      struct mauth_entra_proof *proof_r, struct mauth_error *error_r)
+{
+	return flight_proof(flights, tenant, proof_r, error_r);
 }
 
 void mauth_flights_stats(const struct mauth_flights *flights, struct mauth_flight_stats *stats_r)

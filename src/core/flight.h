@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_FLIGHT_H
 #define MAUTH_FLIGHT_H
-/* Token requests under way. Attempts with the same user and password share one (single flight); different passwords never
- * do, and only so many different ones of a user are under way at once that their refusal cannot lock the account. Whatever a
- * flight learns goes to cache, shield and breaker, whether or not anybody still waits for it. */
+/* Token requests under way. Attempts that want the same token share one (single flight): of the password grant those with
+ * the same user and password, and only so many different passwords of a user are under way at once that their refusal cannot
+ * lock the account; of an enrolment those of the account; of the application all of its tenant. Whatever a flight learns goes
+ * to cache, shield, breaker and enrolments, whether or not anybody still waits for it. */
 
 #include "core/cache.h"
 #include "core/entra.h"
+#include "core/enrolments.h"
 #include "core/shield.h"
 #include "modernauth/log.h"
 
@@ -21,6 +23,15 @@ struct mauth_flight_deps {
 	const struct mauth_verifier_key *key;
 	struct mauth_cache *cache;
 	struct mauth_shield *shield;
+	struct mauth_enrolments **enrolments;        /* *enrolments is NULL while there is no store */
+};
+
+/* The token that is wanted. */
+struct mauth_flight_want {
+	const struct mauth_tenant *tenant;
+	enum mauth_grant_type grant;
+	const char *account;                         /* the UPN; "" for the application's own token */
+	const struct mauth_secret *password;         /* of the password grant; otherwise NULL */
 };
 
 /* How a flight ended. Lives only during the callback. */
@@ -44,17 +55,29 @@ void mauth_flights_stop(struct mauth_flights *flights);
 /* The same, and frees. */
 void mauth_flights_free(struct mauth_flights **flights);
 
-/* Waits for the token of upn and this password: joins a flight, begins one, or lines up behind those of other passwords.
- * NULL with *error_r: none may begin now (breaker, too many). One callback, never before this returns, none after cancel.
+/* Waits for the token: joins a flight, begins one, or lines up behind those of other passwords. NULL with *error_r: none may
+ * begin now (breaker, too many, a refusal that is remembered). One callback, never before this returns, none after cancel.
  * joined_r: true if another attempt began it. */
-struct mauth_flight_waiter *mauth_flight_join(struct mauth_flights *flights, const struct mauth_tenant *tenant,
-					      const char *upn, const struct mauth_secret *password,
+struct mauth_flight_waiter *mauth_flight_join(struct mauth_flights *flights, const struct mauth_flight_want *want,
 					      mauth_flight_fn *done, void *context, bool *joined_r,
 					      struct mauth_error *error_r);
 void mauth_flight_cancel(struct mauth_flight_waiter **waiter);
 /* Fetches in the background, if nothing speaks against it. */
-void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn,
-			  const struct mauth_secret *password);
+void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_flight_want *want);
+/* Is it known that the domain of upn is federated, so that the password grant is of no use? */
+bool mauth_flights_federated(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn);
+
+/* How one of the tenant's credentials does. */
+struct mauth_credential_state {
+	bool in_use;
+	int refused_code;                    /* AADSTS of the last refusal since it was last accepted; 0: none */
+};
+void mauth_flights_credential(const struct mauth_flights *flights, const struct mauth_tenant *tenant, size_t credential,
+			      struct mauth_credential_state *state_r);
+/* For others who ask Entra in the tenant's name (core/enrol.c). What the application proves itself with now: the secrets are
+ * the tenant's and live until the next call. */
+enum mauth_status mauth_flights_proof(struct mauth_flights *flights, const struct mauth_tenant *tenant,
+				      struct mauth_entra_proof *proof_r, struct mauth_error *error_r);
 
 struct mauth_flight_stats {
 	uint64_t requests, succeeded, refused, failed, retried, joined;

@@ -113,3 +113,12 @@ bool mauth_json_num(const json_t *value, int64_t *num_r)
 		*num_r = (int64_t)real;
 	return true;
 }
+
+char *mauth_json_text(const json_t *value)
+{
+	size_t size = json_dumpb(value, NULL, 0, JSON_COMPACT);
+	char *text = mauth_new(size + 1);
+
+	(void)json_dumpb(value, text, size, JSON_COMPACT);
+	return text;
+}

@@ -24,4 +24,7 @@ const char *mauth_json_str(const json_t *object, const char *key);
  * of these. */
 bool mauth_json_num(const json_t *value, int64_t *num_r);
 
+/* One line of JSON, keys in order of insertion; the caller frees. */
+char *mauth_json_text(const json_t *value);
+
 #endif

@@ -336,6 +336,15 @@ static void put_upstream(struct mauth_buf *buf, const char *host, const char *ip
 	put_close(buf, upstream);
 }
 
+static void put_device(struct mauth_buf *buf, const char *id, const char *name)
+{
+	size_t device = put_open(buf, "device");
+
+	put_str(buf, "id", id);
+	put_str(buf, "name", name);
+	put_close(buf, device);
+}
+
 static void put_end(struct mauth_buf *buf)
 {
 	put(buf, "}\n", 2);
@@ -440,6 +449,10 @@ static void put_attempt_own(struct mauth_buf *buf, const struct mauth_attempt_re
 	put_str(buf, "rule", record->rule);
 	put_str(buf, "verified_by", mauth_verified_by_name(record->verified_by));
 	put_str(buf, "grant", record->grant);
+	put_text(buf, "grants_skipped", record->skipped, CLIENT_ID_MAX);
+	put_text(buf, "account", record->account, USER_MAX);
+	put_text(buf, "mailbox", record->mailbox, USER_MAX);
+	put_device(buf, record->device_id, record->device_name);
 	put_str(buf, "token_source", record->token_source);
 	put_str(buf, "token_id", record->token_id);
 	if (record->token_expires_at > 0)
@@ -539,4 +552,54 @@ void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_re
 	put_upstream(buf, report->host, report->host_ip, report->port);
 	put_close(buf, own);
 	put_end(buf);
+}
+
+/* -- changes ------------------------------------------------------------------------------------------------ */
+
+void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record *record)
+{
+	size_t event, own;
+
+	put_begin(buf, record->wall_usecs);
+	event = put_open(buf, "event");
+	put_raw(buf, "kind", "\"event\",\"category\":[\"iam\",\"configuration\"],\"type\":[\"change\"]");
+	put_str(buf, "action", record->action);
+	put_str(buf, "outcome", record->error == NULL ? "success" : "failure");
+	put_raw(buf, "provider", "\"dovecot-modernauth\",\"dataset\":\"dovecot.modernauth\"");
+	put_event_id(buf);
+	put_str(buf, "reason", record->error == NULL ? NULL : record->error->text);
+	put_close(buf, event);
+	put_user(buf, record->login, NULL, record->login == NULL || strrchr(record->login, '@') == NULL ? NULL :
+		 strrchr(record->login, '@') + 1);
+	put_address(buf, "source", record->client_ip, 0);
+	put_account(buf, record->tenant_id);
+	if (record->error != NULL)
+		put_error(buf, record->error->code, record->error->text);
+	own = put_open(buf, "modernauth");
+	put_str(buf, "actor", record->actor);
+	put_str(buf, "tenant", record->tenant_name);
+	put_text(buf, "account", record->account, USER_MAX);
+	put_text(buf, "mailbox", record->mailbox, USER_MAX);
+	put_device(buf, record->device_id, record->device_name);
+	put_close(buf, own);
+	put_end(buf);
+}
+
+void mauth_record_and_log_change(const struct mauth_audit_sink *audit, const struct mauth_log *log,
+				 const struct mauth_change_record *record)
+{
+	const struct mauth_error *error = record->error;
+	struct mauth_buf line = { 0 };
+	struct mauth_error failure;
+
+	mauth_record_change(&line, record);
+	if (audit->append(audit->context, line.data, line.size, &failure) != MAUTH_OK)
+		mauth_log(log, MAUTH_ERROR, "no record of %s could be written: %s", record->action, failure.text);
+	mauth_buf_free(&line);
+	mauth_log(log, error == NULL ? MAUTH_INFO : MAUTH_WARNING, "%s by %s: user=%.320s tenant=%s%s%s%s%s%s%s", record->action,
+		  record->actor, record->login == NULL ? "-" : record->login,
+		  record->tenant_name == NULL ? "-" : record->tenant_name,
+		  record->device_name != NULL ? " device=" : "", record->device_name != NULL ? record->device_name : "",
+		  error != NULL ? ": " : "", error != NULL ? error->text : "",
+		  error != NULL && error->advice[0] != '\0' ? "; to do: " : "", error != NULL ? error->advice : "");
 }

@@ -6,6 +6,7 @@
 
 #include "core/mem.h"
 #include "modernauth/audit.h"
+#include "modernauth/log.h"
 
 /* Everything known about one attempt when it ends. Strings may be NULL: the field is then left out. User-supplied text
  * is escaped and cut (user 320 octets, client_id 512, others 256). */
@@ -23,8 +24,11 @@ struct mauth_attempt_record {
 	const char *decision;                        /* "upgrade", "refuse", "not-ours" */
 	const char *rule;                            /* what decided: "tenant contoso", "shield", "remembered bad password" */
 	enum mauth_verified_by verified_by;
-	const char *grant;                           /* "password"; NULL if no token was wanted */
-	const char *token_source;                    /* "cache", "fetched", "joined" */
+	const char *grant;                           /* "password", "enrolled", "app", "client-token"; NULL if no token was wanted */
+	const char *skipped;                         /* grants that were not used, and why: "enrolled: not enrolled; app: ..." */
+	const char *account, *mailbox;               /* if they are not the login: whose token, what is opened */
+	const char *device_id, *device_name;         /* of the device password that verified the login */
+	const char *token_source;                    /* "cache", "fetched", "joined", "client" */
 	const char *token_id;
 	int64_t token_expires_at;                    /* 0: none */
 	enum mauth_status status;
@@ -48,6 +52,21 @@ struct mauth_upstream_record {
 	const char *advice;                          /* what the refusal means, NULL if nothing is known */
 };
 void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_record *record);
+
+/* What an admin, or a user by himself, has changed: enrolments, device passwords, keys. Strings may be NULL. */
+struct mauth_change_record {
+	int64_t wall_usecs;
+	const char *action;                          /* "enrolment-finished", "device-added", ... */
+	const char *actor;                           /* "doveadm", "self-service" */
+	const char *client_ip;
+	const char *login, *account, *mailbox, *tenant_name, *tenant_id;
+	const char *device_id, *device_name;
+	const struct mauth_error *error;             /* NULL: it is done */
+};
+void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record *record);
+/* Records it and says it in the log, too. A record that cannot be written is an error line: what was changed stays changed. */
+void mauth_record_and_log_change(const struct mauth_audit_sink *audit, const struct mauth_log *log,
+				 const struct mauth_change_record *record);
 
 /* Entra's word for a protocol: "IMAP4", "POP3", "Authenticated SMTP" (howto-customize-filter-logs.md). */
 const char *mauth_record_protocol(enum mauth_service service);

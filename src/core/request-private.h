@@ -7,10 +7,13 @@
 
 /* Where an attempt is. */
 enum step {
-	STEP_ROUTE,      /* whose user is this? */
-	STEP_CACHE,      /* a live token whose password was this one? */
+	STEP_ROUTE,      /* whose user is this, and what does he want to open? */
+	STEP_VERIFY,     /* has anybody here verified the password? */
+	STEP_GRANT,      /* which way to a token is next? */
+	STEP_CACHE,      /* a live token that this login may have? */
 	STEP_SHIELD,     /* known to be refused? */
 	STEP_FETCH,      /* ask Entra, alone or together */
+	STEP_ENROL,      /* tell the user how to enrol */
 	STEP_WAIT,
 	STEP_FINISH
 };
@@ -24,14 +27,24 @@ struct mauth_login {
 	struct mauth_secret *password;
 	enum mauth_service service;
 	unsigned int client_port, local_port, timeout_msecs;
-	bool tls, verified_by_dovecot;
+	bool tls, verified_by_dovecot, password_is_token;
 	mauth_login_fn *done;
 	void *context;
 	/* on the way */
 	int64_t started_wall, started_mono;
-	struct mauth_upn upn;
+	struct mauth_mailbox where;          /* tenant NULL: not known (yet) */
+	const struct mauth_rule *policy;     /* NULL: the tenant's settings alone */
+	const enum mauth_grant_type *grants;
+	size_t grants_count, grants_at;      /* the one being tried */
+	enum mauth_verified_by verified;     /* by whom besides Entra */
+	bool right_elsewhere;                /* a device password, but not from here or not now */
+	char device_id[MAUTH_DEVICE_ID_SIZE], device_name[MAUTH_DEVICE_NAME_MAX + 1];
+	char skipped[MAUTH_TEXT_MAX];
 	struct mauth_timer *deadline;
 	struct mauth_flight_waiter *waiter;
+	struct mauth_device_waiter *device_waiter;
+	struct mauth_enrol_listener *enrol_listener;
+	struct login_hold *hold;             /* a call that cannot be cancelled is under way */
 	bool joined, asked, recorded;
 	/* the outcome */
 	const char *decision, *rule, *source;
@@ -41,6 +54,42 @@ struct mauth_login {
 	char token_id[MAUTH_TOKEN_ID_SIZE];
 	int64_t expires_at;
 };
+
+/* What such a call is given: it outlives what it is about. */
+struct login_hold {
+	struct mauth_login *login;           /* NULL: gone meanwhile */
+};
+
+static inline bool login_has_grant(const struct mauth_login *login, enum mauth_grant_type grant)
+{
+	for (size_t i = 0; i < login->grants_count; i++) {
+		if (login->grants[i] == grant)
+			return true;
+	}
+	return false;
+}
+
+/* request.c */
+enum step login_refuse(struct mauth_login *login, const char *rule, const struct mauth_error *error);
+/* Goes on with step in the next turn of the loop. */
+void login_make_ready(struct mauth_login *login, enum step step);
+/* Waits for a callback, but not beyond the login's deadline. */
+enum step login_wait(struct mauth_login *login);
+
+/* request-grant.c */
+enum step login_step_verify(struct mauth_login *login);
+enum step login_step_grant(struct mauth_login *login);
+enum step login_step_cache(struct mauth_login *login);
+enum step login_step_shield(struct mauth_login *login);
+enum step login_step_fetch(struct mauth_login *login);
+/* A token that could not be renewed but lives is better than an outage: true if there is one, which is now the answer. */
+bool login_fall_back(struct mauth_login *login);
+
+/* self-service.c */
+bool login_may_enrol(const struct mauth_login *login);
+enum step login_step_enrol(struct mauth_login *login);
+/* A password that is good once was right: another one is made, and told instead of an answer. */
+enum step login_exchange_password(struct mauth_login *login);
 
 /* Not the user's fault, nor anybody's who only waits. */
 bool mauth_login_is_outage(enum mauth_status status);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/request-private.h"
 
+#include "core/jwt.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* With less life than this a token is not worth handing out even when no other can be had. */
-#define LIFE_MIN_SECS 10
 /* Attempts whose records are written together: most of what one write() costs, without keeping the first waiting. */
 #define FINISH_TOGETHER 64u
 
@@ -42,7 +42,7 @@ static void append_login(struct mauth_login *login, struct mauth_login ***tail)
 	*tail = &login->next;
 }
 
-static void make_ready(struct mauth_login *login, enum step step)
+void login_make_ready(struct mauth_login *login, enum step step)
 {
 	struct mauth_broker *broker = login->broker;
 
@@ -83,6 +83,7 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->session = mauth_strdup(attempt->session);
 	login->client_id = mauth_strdup(attempt->client_id);
 	login->verified_by_dovecot = attempt->verified_by_dovecot;
+	login->password_is_token = attempt->password_is_token;
 	login->timeout_msecs = broker->config->deadline_msecs;
 	if (attempt->timeout_msecs > 0 && attempt->timeout_msecs < login->timeout_msecs)
 		login->timeout_msecs = attempt->timeout_msecs;
@@ -93,7 +94,7 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->started_mono = mauth_mono_usecs(broker->host.loop);
 	broker->stats.logins++;
 	broker->stats.open++;
-	make_ready(login, STEP_ROUTE);
+	login_make_ready(login, STEP_ROUTE);
 	return login;
 }
 
@@ -101,6 +102,10 @@ void mauth_login_free(struct mauth_login *login)
 {
 	mauth_login_unlink(login);
 	mauth_flight_cancel(&login->waiter);
+	mauth_device_cancel(&login->device_waiter);
+	mauth_enrol_unlisten(&login->enrol_listener);
+	if (login->hold != NULL)
+		login->hold->login = NULL;
 	mauth_timer_remove(login->broker->host.loop, &login->deadline);
 	login->broker->stats.open--;
 	free(login->user);
@@ -114,138 +119,96 @@ void mauth_login_free(struct mauth_login *login)
 	free(login);
 }
 
-static enum step refuse(struct mauth_login *login, const char *rule, const struct mauth_error *error)
+enum step login_refuse(struct mauth_login *login, const char *rule, const struct mauth_error *error)
 {
 	login->rule = rule;
 	login->error = *error;
 	return STEP_FINISH;
 }
 
-static enum step step_route(struct mauth_login *login)
+/* An empty password is never right (AADSTS50056), and a sign-in attempt without one is noise in Entra's log. */
+static enum mauth_status check_password(const struct mauth_login *login, struct mauth_error *error_r)
 {
-	struct mauth_error error;
-	enum mauth_status status;
 	size_t size = mauth_secret_size(login->password);
+	unsigned int max = login->password_is_token ? MAUTH_TOKEN_MAX : MAUTH_PASSWORD_MAX;
 
-	status = mauth_upn_from_login(login->broker->config, login->user, &login->upn, &error);
-	if (status == MAUTH_NOT_OURS)
-		login->decision = "not-ours";
-	if (status != MAUTH_OK)
-		return refuse(login, status == MAUTH_NOT_OURS ? "no tenant" : "user name", &error);
-	/* An empty password is never right (AADSTS50056), and a sign-in attempt without one is noise in Entra's log. */
-	if (size == 0 || size > MAUTH_PASSWORD_MAX) {
-		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, size == 0 ? "empty password" : "password longer than %u octets",
-			   MAUTH_PASSWORD_MAX);
-		return refuse(login, "password form", &error);
-	}
-	return STEP_CACHE;
+	if (size > 0 && size <= max)
+		return MAUTH_OK;
+	return mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0, size == 0 ? "empty password" : "password longer than %u octets",
+			  max);
 }
 
-/* Takes the entry's token as the answer. */
-static enum step grant_cached(struct mauth_login *login, struct mauth_cache_entry *entry)
+static enum mauth_status check_mailbox(const struct mauth_login *login, struct mauth_error *error_r)
 {
-	login->token = mauth_cache_token(entry);
-	mauth_cache_token_id(entry, login->token_id);
-	login->expires_at = mauth_wall_secs(login->broker->host.loop) + mauth_cache_life(login->broker->cache, entry);
-	login->decision = "upgrade";
-	login->rule = "tenant";
-	login->source = "cache";
+	const struct mauth_mailbox *where = &login->where;
+
+	if (!where->asked_mailbox || (login->policy != NULL && mauth_rule_allows_mailbox(login->policy, where->mailbox)))
+		return MAUTH_OK;
+	mauth_fail(error_r, MAUTH_POLICY, 0, "no rule lets %s open the mailbox %s", where->login, where->mailbox);
+	if (error_r != NULL)
+		snprintf(error_r->advice, sizeof(error_r->advice), "add it to \"mailboxes\" of the rule that matches this login%s%s",
+			 login->policy != NULL ? ": " : "", login->policy != NULL ? login->policy->name : "");
+	return MAUTH_POLICY;
+}
+
+/* The client's own token: Exchange judges it, we only pass it on and write it down. */
+static enum step pass_token(struct mauth_login *login)
+{
+	struct mauth_error error;
+	struct mauth_jwt jwt;
+
+	if (!login->where.tenant->client_tokens) {
+		mauth_fail(&error, MAUTH_POLICY, 0, "client_tokens is off for the tenant");
+		return login_refuse(login, "client_tokens", &error);
+	}
+	if (!mauth_token_is_printable(login->password)) {
+		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "the client's token is not printable ASCII");
+		return login_refuse(login, "token form", &error);
+	}
+	login->verified = MAUTH_VERIFIED_CLIENT_TOKEN;
+	login->token = mauth_secret_dup(login->password);
+	mauth_token_id(mauth_secret_expose(login->token), mauth_secret_size(login->token), login->token_id);
+	if (mauth_jwt_read(mauth_secret_expose(login->token), mauth_secret_size(login->token), &jwt))
+		login->expires_at = jwt.exp;
+	login->decision = "pass";
+	login->rule = "client_tokens";
+	login->source = "client";
 	return STEP_FINISH;
 }
 
-static struct mauth_cache_entry *own_entry(struct mauth_login *login)
+static enum step step_route(struct mauth_login *login)
 {
-	struct mauth_cache *cache = login->broker->cache;
-	struct mauth_cache_entry *entry = mauth_cache_find(cache, login->upn.tenant->key, login->upn.name);
-
-	return entry != NULL && mauth_cache_verify(cache, entry, login->password) ? entry : NULL;
-}
-
-static enum step step_cache(struct mauth_login *login)
-{
-	struct mauth_broker *broker = login->broker;
-	struct mauth_cache_entry *entry = own_entry(login);
-	int64_t now = mauth_mono_msecs(broker->host.loop) / 1000;
-
-	if (entry == NULL)
-		return STEP_SHIELD;
-	/* The upstream did not want this token: fetch another, but not with every login if it wants none at all. */
-	if (entry->refused && now >= entry->refused_until)
-		return STEP_SHIELD;
-	if (mauth_cache_life(broker->cache, entry) < broker->config->min_life_secs)
-		return STEP_SHIELD;
-	if (now >= entry->refresh_mono && !broker->paused) {
-		/* Nobody waits for this one; a failure is tried again by a later login, not by each. */
-		entry->refresh_mono = now + 60;
-		mauth_flight_refresh(broker->flights, login->upn.tenant, login->upn.name, login->password);
-	}
-	return grant_cached(login, entry);
-}
-
-static enum step step_shield(struct mauth_login *login)
-{
-	struct mauth_broker *broker = login->broker;
-	uint32_t tenant = login->upn.tenant->key;
-	const struct mauth_aadsts_row *row;
-	struct mauth_refusal refusal;
+	const struct mauth_config *config = login->broker->config;
+	struct mauth_policy_question question = {
+		.user = login->where.login, .service = login->service, .client_ip = login->client_ip,
+	};
 	struct mauth_error error;
-	unsigned int left;
+	enum mauth_status status;
 
-	if (mauth_shield_remembers(broker->shield, tenant, login->upn.name, login->password, &refusal)) {
-		row = mauth_aadsts_find(broker->config->aadsts, refusal.code);
-		login->flight.code = refusal.code;
-		broker->stats.from_memory++;
-		mauth_fail(&error, refusal.status, refusal.code,
-			   "AADSTS%d: %s (remembered, Entra was not asked; asked again in %u s)", refusal.code,
-			   row == NULL ? "refused" : row->meaning, refusal.left_secs);
-		if (row != NULL)
-			snprintf(error.advice, sizeof(error.advice), "%s", row->advice);
-		return refuse(login, "remembered refusal", &error);
+	/* A login that had to wait for the store begins anew. */
+	login->grants_at = 0;
+	login->skipped[0] = '\0';
+	login->verified = MAUTH_VERIFIED_NONE;
+	status = mauth_mailbox_resolve(config, login->user, &login->where, &error);
+	if (status != MAUTH_OK)
+		login->where.tenant = NULL;
+	if (status == MAUTH_NOT_OURS)
+		login->decision = "not-ours";
+	if (status != MAUTH_OK)
+		return login_refuse(login, status == MAUTH_NOT_OURS ? "no tenant" : "user name", &error);
+	if (check_password(login, &error) != MAUTH_OK)
+		return login_refuse(login, "password form", &error);
+	login->policy = mauth_policy_find(config, &question);
+	if (check_mailbox(login, &error) != MAUTH_OK)
+		return login_refuse(login, "mailboxes", &error);
+	mauth_follow_link(login->broker, &login->where);
+	login->grants = login->where.tenant->grants;
+	login->grants_count = login->where.tenant->grants_count;
+	if (login->policy != NULL && login->policy->grants_count > 0) {
+		login->grants = login->policy->grants;
+		login->grants_count = login->policy->grants_count;
 	}
-	left = mauth_shield_locked(broker->shield, tenant, login->upn.name);
-	if (left == 0)
-		return STEP_FETCH;
-	broker->stats.from_memory++;
-	mauth_fail(&error, MAUTH_LOCKED, 0, "too many bad passwords for this user: not forwarded to Entra for %u s", left);
-	snprintf(error.advice, sizeof(error.advice), "%s",
-		 "find the device that sends old passwords (the audit names its address) and correct it");
-	return refuse(login, "lock-out shield", &error);
-}
-
-/* A fresh token could not be had for reasons that are not the user's: an old one that still lives will do. */
-static enum step fall_back(struct mauth_login *login)
-{
-	struct mauth_cache_entry *entry = own_entry(login);
-
-	if (entry == NULL || entry->refused || mauth_cache_life(login->broker->cache, entry) < LIFE_MIN_SECS)
-		return STEP_FINISH;
-	memset(&login->error, 0, sizeof(login->error));
-	return grant_cached(login, entry);
-}
-
-static void flight_done(const struct mauth_flight_result *result, void *context)
-{
-	struct mauth_login *login = context;
-
-	login->waiter = NULL;
-	if (result == NULL) {
-		make_ready(login, STEP_CACHE);
-		return;
-	}
-	login->flight = *result;
-	login->flight.token = NULL;
-	login->rule = "tenant";
-	if (result->status == MAUTH_OK) {
-		login->token = mauth_secret_dup(result->token);
-		memcpy(login->token_id, result->token_id, sizeof(login->token_id));
-		login->expires_at = result->expires_at;
-		login->decision = "upgrade";
-		login->source = login->joined ? "joined" : "fetched";
-	} else {
-		login->error = result->error;
-		login->error.status = result->status;
-	}
-	make_ready(login, STEP_FINISH);
+	return login->password_is_token ? pass_token(login) : STEP_VERIFY;
 }
 
 static void deadline_passed(void *context)
@@ -257,44 +220,34 @@ static void deadline_passed(void *context)
 	if (login->step == STEP_FINISH)
 		return;
 	mauth_flight_cancel(&login->waiter);
+	mauth_device_cancel(&login->device_waiter);
+	mauth_enrol_unlisten(&login->enrol_listener);
 	login->rule = "deadline";
 	mauth_fail(&login->error, MAUTH_TIMEOUT, 0, "no answer from Entra within %u ms", login->timeout_msecs);
-	make_ready(login, STEP_FINISH);
+	login_make_ready(login, STEP_FINISH);
+}
+
+enum step login_wait(struct mauth_login *login)
+{
+	const struct mauth_loop *loop = login->broker->host.loop;
+	int64_t left = login->timeout_msecs - (mauth_mono_usecs(loop) - login->started_mono) / 1000;
+
+	if (login->deadline == NULL)
+		login->deadline = mauth_timer_add(loop, left < 1 ? 1 : (unsigned int)left, deadline_passed, login);
+	return STEP_WAIT;
 }
 
 /* An outage, or a lock-out, says nothing against the password that was verified for the cached token. */
 static bool may_fall_back(const struct mauth_login *login)
 {
-	return login->token == NULL && login->upn.tenant != NULL &&
+	return login->token == NULL && login->where.tenant != NULL && login->grants_at < login->grants_count &&
 	       (mauth_login_is_outage(login->error.status) || login->error.status == MAUTH_LOCKED);
-}
-
-static enum step step_fetch(struct mauth_login *login)
-{
-	struct mauth_broker *broker = login->broker;
-	int64_t used = (mauth_mono_usecs(broker->host.loop) - login->started_mono) / 1000;
-	int64_t left = login->timeout_msecs - used;
-
-	if (!broker->paused) {
-		login->asked = true;
-		login->waiter = mauth_flight_join(broker->flights, login->upn.tenant, login->upn.name, login->password,
-						  flight_done, login, &login->joined, &login->error);
-		if (login->waiter == NULL) {
-			login->rule = login->error.status == MAUTH_CONFIG ? "remembered error" : "breaker";
-			login->flight.code = login->error.code;
-			return STEP_FINISH;
-		}
-	}
-	if (login->deadline == NULL)
-		login->deadline = mauth_timer_add(broker->host.loop, left < 1 ? 1 : (unsigned int)left, deadline_passed,
-						  login);
-	return STEP_WAIT;
 }
 
 static void make_finishing(struct mauth_login *login)
 {
 	if (may_fall_back(login))
-		(void)fall_back(login);
+		(void)login_fall_back(login);
 	append_login(login, &login->broker->finishing_tail);
 }
 
@@ -305,14 +258,23 @@ static void advance(struct mauth_login *login)
 		case STEP_ROUTE:
 			login->step = step_route(login);
 			break;
+		case STEP_VERIFY:
+			login->step = login_step_verify(login);
+			break;
+		case STEP_GRANT:
+			login->step = login_step_grant(login);
+			break;
 		case STEP_CACHE:
-			login->step = step_cache(login);
+			login->step = login_step_cache(login);
 			break;
 		case STEP_SHIELD:
-			login->step = step_shield(login);
+			login->step = login_step_shield(login);
 			break;
 		case STEP_FETCH:
-			login->step = step_fetch(login);
+			login->step = login_step_fetch(login);
+			break;
+		case STEP_ENROL:
+			login->step = login_step_enrol(login);
 			break;
 		case STEP_WAIT:
 			make_waiting(login);
@@ -360,8 +322,9 @@ void mauth_logins_wake(struct mauth_broker *broker)
 	/* make_ready() only relinks: nobody's code runs in this loop. */
 	for (login = broker->waiting; login != NULL; login = next) {
 		next = login->next;
-		if (login->waiter == NULL)
-			make_ready(login, STEP_CACHE);
+		if (login->waiter == NULL && login->device_waiter == NULL && login->enrol_listener == NULL &&
+		    login->hold == NULL)
+			login_make_ready(login, STEP_ROUTE);
 	}
 }
 

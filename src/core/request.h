@@ -4,8 +4,9 @@
 /* One login attempt on its way through the broker, and the broker's insides that it needs. */
 
 #include "core/broker.h"
+#include "core/mailbox.h"
 #include "core/mem.h"
-#include "core/upn.h"
+#include "core/policy.h"
 
 struct mauth_broker {
 	struct mauth_host host;
@@ -14,6 +15,12 @@ struct mauth_broker {
 	struct mauth_cache *cache;
 	struct mauth_shield *shield;
 	struct mauth_flights *flights;
+	struct mauth_vault *vault;           /* NULL: not open (yet); then: */
+	struct mauth_error vault_error;      /* why not */
+	struct mauth_enrolments *enrolments; /* the vault's */
+	struct mauth_enrols *enrols;
+	struct mauth_timer *tend;
+	int64_t credentials_day;             /* on which ends of credentials were looked at */
 	struct mauth_login *ready;           /* to be advanced in the next turn of the loop, oldest first */
 	struct mauth_login **ready_tail;
 	struct mauth_login *finishing;       /* decided in this turn, to be recorded together and then answered */
@@ -25,6 +32,10 @@ struct mauth_broker {
 	struct mauth_broker_stats stats;
 };
 
+/* What an enrolment has noted about this login, unless the configuration or the user himself says something else. */
+void mauth_follow_link(const struct mauth_broker *broker, struct mauth_mailbox *where);
+/* tend.c: from now on, what has to be done without anybody asking. */
+void mauth_broker_tend(struct mauth_broker *broker);
 /* Runs every ready login as far as it goes. */
 void mauth_logins_turn(struct mauth_broker *broker);
 /* Makes all waiting logins without a flight ready again. */

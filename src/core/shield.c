@@ -231,6 +231,19 @@ const struct mauth_shield_user *mauth_shield_next(const struct mauth_shield *shi
 	return (const struct mauth_shield_user *)(user == NULL ? shield->table.oldest : user->node.newer);
 }
 
+unsigned int mauth_shield_forget(struct mauth_shield *shield, uint32_t tenant, const char *upn)
+{
+	struct mauth_shield_user *user = user_find(shield, tenant, upn);
+	unsigned int count = 0;
+
+	if (user == NULL)
+		return 0;
+	for (size_t i = 0; i < MAUTH_SHIELD_SLOTS; i++)
+		count += user->slots[i].until > now_secs(shield);
+	user_free(shield, user);
+	return count;
+}
+
 void mauth_shield_adopt(struct mauth_shield *shield, const struct mauth_shield_user *from, uint32_t tenant,
 			const char *upn)
 {

@@ -46,6 +46,9 @@ bool mauth_shield_refused(struct mauth_shield *shield, uint32_t tenant, const ch
 void mauth_shield_accepted(struct mauth_shield *shield, uint32_t tenant, const char *upn,
 			   const struct mauth_secret *password);
 
+/* An admin says that it is forgotten: how many refusals that were. */
+unsigned int mauth_shield_forget(struct mauth_shield *shield, uint32_t tenant, const char *upn);
+
 /* For handing over to a successor that uses the same key. Times are monotonic seconds of this machine. */
 #define MAUTH_SHIELD_SLOTS 16u
 struct mauth_shield_slot {

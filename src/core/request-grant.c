@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/* The middle of an attempt: who has verified the password, and which way leads to a token. */
+#include "core/request-private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* With less life than this a token is not worth handing out even when no other can be had. */
+#define LIFE_MIN_SECS 10
+
+static enum mauth_grant_type grant_of(const struct mauth_login *login)
+{
+	return login->grants[login->grants_at];
+}
+
+static struct mauth_flight_want want_of(const struct mauth_login *login)
+{
+	enum mauth_grant_type grant = grant_of(login);
+
+	return (struct mauth_flight_want){
+		.tenant = login->where.tenant, .grant = grant,
+		.account = grant == MAUTH_GRANT_APP ? "" : login->where.account,
+		.password = grant == MAUTH_GRANT_PASSWORD ? login->password : NULL,
+	};
+}
+
+/* -- has anybody here verified the password? ---------------------------------------------------------------- */
+
+static bool wants_verified(const struct mauth_login *login)
+{
+	return login_has_grant(login, MAUTH_GRANT_ENROLLED) || login_has_grant(login, MAUTH_GRANT_APP);
+}
+
+static void device_computed(void *context)
+{
+	struct mauth_login *login = context;
+
+	login->device_waiter = NULL;
+	login_make_ready(login, STEP_VERIFY);
+}
+
+static enum step compute_device(struct mauth_login *login, const struct mauth_device_question *question)
+{
+	struct mauth_error error;
+
+	login->device_waiter = mauth_devices_compute(mauth_vault_devices(login->broker->vault), question, device_computed, login,
+						     &error);
+	return login->device_waiter != NULL ? login_wait(login) : login_refuse(login, "device passwords", &error);
+}
+
+static enum step take_device(struct mauth_login *login, const struct mauth_device *device)
+{
+	login->verified = MAUTH_VERIFIED_DEVICE;
+	snprintf(login->device_id, sizeof(login->device_id), "%s", device->id);
+	snprintf(login->device_name, sizeof(login->device_name), "%s", device->name);
+	if (strcmp(device->name, MAUTH_ENROL_ONE_TIME) == 0)
+		return login_exchange_password(login);
+	return STEP_GRANT;
+}
+
+static enum step ask_devices(struct mauth_login *login)
+{
+	struct mauth_devices *devices = mauth_vault_devices(login->broker->vault);
+	const struct mauth_device_question question = {
+		.tenant = login->where.tenant->name, .user = login->where.login, .password = login->password,
+		.service = login->service, .client_ip = login->client_ip,
+	};
+	const struct mauth_device *device;
+	struct mauth_error error;
+
+	if (!mauth_devices_has(devices, question.tenant, question.user))
+		return STEP_GRANT;
+	switch (mauth_devices_check(devices, &question, &device, &error)) {
+	case MAUTH_DEVICE_MATCH:
+		return take_device(login, device);
+	case MAUTH_DEVICE_WAIT:
+		return compute_device(login, &question);
+	case MAUTH_DEVICE_REFUSED:
+		login->right_elsewhere = true;
+		snprintf(login->device_id, sizeof(login->device_id), "%s", device->id);
+		snprintf(login->device_name, sizeof(login->device_name), "%s", device->name);
+		error.status = MAUTH_POLICY;
+		return login_refuse(login, "device password", &error);
+	case MAUTH_DEVICE_NO_MATCH:
+		break;
+	}
+	return STEP_GRANT;
+}
+
+/* Without the store nobody can say whether this is a device password, and a token that Entra itself has given for this very
+ * password is the only one that may still be used. */
+static enum step without_vault(struct mauth_login *login)
+{
+	struct mauth_cache *cache = login->broker->cache;
+	const struct mauth_cache_entry *entry;
+	struct mauth_error error = login->broker->vault_error;
+
+	for (size_t i = 0; i < login->grants_count; i++) {
+		login->grants_at = i;
+		entry = grant_of(login) != MAUTH_GRANT_PASSWORD ? NULL :
+			mauth_cache_find(cache, login->where.tenant->keys[MAUTH_GRANT_PASSWORD], login->where.account);
+		if (entry != NULL && mauth_cache_verify(cache, entry, login->password))
+			return STEP_CACHE;
+	}
+	login->grants_at = 0;
+	/* A successor opens the store when its predecessor has left. */
+	if (login->broker->paused)
+		return login_wait(login);
+	if (error.status == MAUTH_OK)
+		mauth_fail(&error, MAUTH_CONFIG, 0, "the store is not open");
+	return login_refuse(login, "store", &error);
+}
+
+enum step login_step_verify(struct mauth_login *login)
+{
+	const struct mauth_tenant *tenant = login->where.tenant;
+
+	if (login->verified_by_dovecot && tenant->verified_by_dovecot) {
+		login->verified = MAUTH_VERIFIED_DOVECOT;
+		return login->broker->vault == NULL && login_has_grant(login, MAUTH_GRANT_ENROLLED) && login->broker->paused ?
+			login_wait(login) : STEP_GRANT;
+	}
+	if (!wants_verified(login) || !tenant->verified_by_device)
+		return STEP_GRANT;
+	return login->broker->vault == NULL ? without_vault(login) : ask_devices(login);
+}
+
+/* -- which way to a token ----------------------------------------------------------------------------------- */
+
+static void skip(struct mauth_login *login, const char *why)
+{
+	size_t used = strlen(login->skipped);
+
+	snprintf(login->skipped + used, sizeof(login->skipped) - used, "%s%s: %s", used > 0 ? "; " : "",
+		 mauth_grant_name(grant_of(login)), why);
+	login->grants_at++;
+}
+
+/* NULL, or why this grant is not for this login. error_r: further words. */
+static const char *why_not(const struct mauth_login *login, struct mauth_error *error_r)
+{
+	const struct mauth_broker *broker = login->broker;
+
+	if (grant_of(login) == MAUTH_GRANT_PASSWORD) {
+		if (login->verified == MAUTH_VERIFIED_DEVICE)
+			return "a device password is none of Entra's";
+		if (login->grants_count > 1 &&
+		    mauth_flights_federated(broker->flights, login->where.tenant, login->where.account))
+			return "the domain is federated";
+		return NULL;
+	}
+	if (login->verified == MAUTH_VERIFIED_NONE)
+		return "nobody here has verified the password";
+	if (grant_of(login) == MAUTH_GRANT_APP)
+		return NULL;
+	if (broker->vault == NULL) {
+		*error_r = broker->vault_error;
+		return error_r->status == MAUTH_OK ? "the store is not open" : error_r->text;
+	}
+	return mauth_enrolments_usable(broker->enrolments, login->where.tenant, login->where.account, error_r) == MAUTH_OK ? NULL :
+		error_r->text;
+}
+
+/* No way is open. */
+static enum step no_way(struct mauth_login *login)
+{
+	struct mauth_error error;
+
+	if (login_may_enrol(login))
+		return STEP_ENROL;
+	if (login->verified == MAUTH_VERIFIED_NONE) {
+		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "no device password of this login, and no earlier passdb has "
+			   "accepted the password");
+		snprintf(error.advice, sizeof(error.advice), "if the user should get in: doveadm modernauth device add %.320s NAME, "
+			 "or a passdb before ours (skip = unauthenticated)", login->where.login);
+		return login_refuse(login, "tenant", &error);
+	}
+	mauth_fail(&error, MAUTH_INTERACTION, 0, "the password is right, but there is no way to a token (%.400s)", login->skipped);
+	snprintf(error.advice, sizeof(error.advice), "doveadm modernauth enroll %.320s", login->where.account);
+	snprintf(error.tell, sizeof(error.tell), "This mailbox is not connected to Exchange Online. Ask your administrator.");
+	return login_refuse(login, "grants", &error);
+}
+
+enum step login_step_grant(struct mauth_login *login)
+{
+	struct mauth_error error = { .status = MAUTH_OK };
+	const char *why;
+
+	while (login->grants_at < login->grants_count) {
+		why = why_not(login, &error);
+		if (why == NULL)
+			return STEP_CACHE;
+		skip(login, why);
+	}
+	return no_way(login);
+}
+
+/* A failure of our set-up or of the network leaves the other ways open; what Entra says of the user closes them all. */
+static bool may_go_on(const struct mauth_login *login)
+{
+	const struct mauth_enrolment *enrolment;
+
+	if (login->grants_at + 1 >= login->grants_count)
+		return false;
+	if (mauth_login_is_outage(login->error.status))
+		return true;
+	if (grant_of(login) != MAUTH_GRANT_ENROLLED || login->broker->enrolments == NULL)
+		return false;
+	enrolment = mauth_enrolments_find(login->broker->enrolments, login->where.tenant->name, login->where.account);
+	return enrolment != NULL && enrolment->code != 0;
+}
+
+/* This way has failed with login->error. */
+static enum step grant_failed(struct mauth_login *login)
+{
+	size_t at = login->grants_at;
+	struct mauth_error first = login->error, error;
+
+	if ((mauth_login_is_outage(first.status) || first.status == MAUTH_LOCKED) && login_fall_back(login))
+		return STEP_FINISH;
+	if (!may_go_on(login))
+		return STEP_FINISH;
+	skip(login, first.text);
+	while (login->grants_at < login->grants_count) {
+		const char *why = why_not(login, &error);
+
+		if (why == NULL)
+			return STEP_CACHE;
+		skip(login, why);
+	}
+	/* There is none left: it stays the one that the record and the fallback are about. */
+	login->grants_at = at;
+	return STEP_FINISH;
+}
+
+/* -- cached ------------------------------------------------------------------------------------------------- */
+
+/* The token that this login may have: that of its own password, or one that needs no other proof than login->verified. */
+static struct mauth_cache_entry *own_entry(struct mauth_login *login)
+{
+	const struct mauth_flight_want want = want_of(login);
+	struct mauth_cache *cache = login->broker->cache;
+	struct mauth_cache_entry *entry = mauth_cache_find(cache, want.tenant->keys[want.grant], want.account);
+
+	if (entry == NULL)
+		return NULL;
+	if (want.grant == MAUTH_GRANT_PASSWORD)
+		return mauth_cache_verify(cache, entry, login->password) ? entry : NULL;
+	return login->verified != MAUTH_VERIFIED_NONE && !entry->bound ? entry : NULL;
+}
+
+/* Takes the entry's token as the answer. */
+static enum step grant_cached(struct mauth_login *login, struct mauth_cache_entry *entry)
+{
+	login->token = mauth_cache_token(entry);
+	mauth_cache_token_id(entry, login->token_id);
+	login->expires_at = mauth_wall_secs(login->broker->host.loop) + mauth_cache_life(login->broker->cache, entry);
+	login->decision = "upgrade";
+	login->rule = "tenant";
+	login->source = "cache";
+	memset(&login->error, 0, sizeof(login->error));
+	return STEP_FINISH;
+}
+
+enum step login_step_cache(struct mauth_login *login)
+{
+	struct mauth_broker *broker = login->broker;
+	struct mauth_cache_entry *entry = own_entry(login);
+	int64_t now = mauth_mono_msecs(broker->host.loop) / 1000;
+	enum step miss = grant_of(login) == MAUTH_GRANT_PASSWORD ? STEP_SHIELD : STEP_FETCH;
+
+	if (entry == NULL)
+		return miss;
+	/* The upstream did not want this token: fetch another, but not with every login if it wants none at all. */
+	if (entry->refused && now >= entry->refused_until)
+		return miss;
+	if (mauth_cache_life(broker->cache, entry) < broker->config->min_life_secs)
+		return miss;
+	if (now >= entry->refresh_mono && !broker->paused) {
+		const struct mauth_flight_want want = want_of(login);
+
+		/* Nobody waits for this one; a failure is tried again by a later login, not by each. */
+		entry->refresh_mono = now + 60;
+		mauth_flight_refresh(broker->flights, &want);
+	}
+	return grant_cached(login, entry);
+}
+
+bool login_fall_back(struct mauth_login *login)
+{
+	struct mauth_cache_entry *entry = own_entry(login);
+
+	if (entry == NULL || entry->refused || mauth_cache_life(login->broker->cache, entry) < LIFE_MIN_SECS)
+		return false;
+	(void)grant_cached(login, entry);
+	return true;
+}
+
+enum step login_step_shield(struct mauth_login *login)
+{
+	struct mauth_broker *broker = login->broker;
+	uint32_t tenant = login->where.tenant->key;
+	const struct mauth_aadsts_row *row;
+	struct mauth_refusal refusal;
+	struct mauth_error error;
+	unsigned int left;
+
+	if (mauth_shield_remembers(broker->shield, tenant, login->where.account, login->password, &refusal)) {
+		row = mauth_aadsts_find(broker->config->aadsts, refusal.code);
+		login->flight.code = refusal.code;
+		broker->stats.from_memory++;
+		mauth_fail(&error, refusal.status, refusal.code,
+			   "AADSTS%d: %s (remembered, Entra was not asked; asked again in %u s)", refusal.code,
+			   row == NULL ? "refused" : row->meaning, refusal.left_secs);
+		if (row != NULL)
+			snprintf(error.advice, sizeof(error.advice), "%s", row->advice);
+		return login_refuse(login, "remembered refusal", &error);
+	}
+	left = mauth_shield_locked(broker->shield, tenant, login->where.account);
+	if (left == 0)
+		return STEP_FETCH;
+	broker->stats.from_memory++;
+	mauth_fail(&error, MAUTH_LOCKED, 0, "too many bad passwords for this user: not forwarded to Entra for %u s", left);
+	snprintf(error.advice, sizeof(error.advice), "%s",
+		 "find the device that sends old passwords (the audit names its address) and correct it");
+	return login_refuse(login, "lock-out shield", &error);
+}
+
+/* -- fetched ------------------------------------------------------------------------------------------------ */
+
+static void flight_done(const struct mauth_flight_result *result, void *context)
+{
+	struct mauth_login *login = context;
+
+	login->waiter = NULL;
+	if (result == NULL) {
+		login_make_ready(login, STEP_CACHE);
+		return;
+	}
+	login->flight = *result;
+	login->flight.token = NULL;
+	login->rule = "tenant";
+	if (result->status == MAUTH_OK) {
+		login->token = mauth_secret_dup(result->token);
+		memcpy(login->token_id, result->token_id, sizeof(login->token_id));
+		login->expires_at = result->expires_at;
+		login->decision = "upgrade";
+		login->source = login->joined ? "joined" : "fetched";
+		memset(&login->error, 0, sizeof(login->error));
+		login_make_ready(login, STEP_FINISH);
+		return;
+	}
+	login->error = result->error;
+	login->error.status = result->status;
+	login_make_ready(login, grant_failed(login));
+}
+
+enum step login_step_fetch(struct mauth_login *login)
+{
+	struct mauth_broker *broker = login->broker;
+	const struct mauth_flight_want want = want_of(login);
+
+	if (!broker->paused) {
+		login->asked = true;
+		login->waiter = mauth_flight_join(broker->flights, &want, flight_done, login, &login->joined, &login->error);
+		if (login->waiter == NULL) {
+			login->rule = login->error.status == MAUTH_CONFIG ? "remembered error" :
+				      login->error.status == MAUTH_INTERACTION ? "remembered refusal" : "breaker";
+			login->flight.code = login->error.code;
+			return grant_failed(login);
+		}
+	}
+	return login_wait(login);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_VAULT_PRIVATE_H
+#define MAUTH_VAULT_PRIVATE_H
+/* What vault.c, vault-rekey.c and vault-export.c share. */
+
+#include "core/vault.h"
+
+struct vault_rekey;
+
+struct mauth_vault {
+	struct mauth_vault_deps deps;
+	struct mauth_keyring *keyring;
+	struct mauth_verifier_key device_key;        /* of device passwords: sealed in the store */
+	struct mauth_enrolments *enrolments;
+	struct mauth_devices *devices;
+	struct mauth_table links;
+	struct vault_rekey *rekey;                   /* NULL: none under way */
+};
+
+#define VAULT_VERIFIER_KEY "verifier-key"            /* meta row */
+
+/* Kinds of rows whose whole value is one sealed text, and what it is sealed with. false: row is not of these. The strings are
+ * in scratch, which the caller frees. */
+bool vault_seal_context(const struct mauth_store_row *row, struct mauth_seal_context *context_r, char **scratch_r);
+void vault_rekey_free(struct vault_rekey **rekey);
+
+#endif
