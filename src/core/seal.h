@@ -8,7 +8,7 @@
 
 #define MAUTH_SEAL_KEYS_MAX 8u
 #define MAUTH_SEAL_KEY_ID_SIZE 17u      /* 16 hex digits and NUL */
-#define MAUTH_SEAL_PLAIN_MAX 49152u
+#define MAUTH_SEAL_PLAIN_MAX 48000u     /* whose envelope fits into MAUTH_STORE_VALUE_MAX with a line of text around it */
 
 struct mauth_keyring;
 /* One fresh key. */
@@ -16,7 +16,8 @@ struct mauth_keyring *mauth_keyring_new(void);
 struct mauth_keyring *mauth_keyring_dup(const struct mauth_keyring *keyring);
 void mauth_keyring_free(struct mauth_keyring **keyring);
 /* The text of a key file: comment lines begin with "#", then one line "modernauth-key ID BASE64URL-OF-32-OCTETS" per key,
- * the one that seals last. name is for messages. MAUTH_CONFIG with "name:line: ..." */
+ * the one that seals last. ID is made of the key, so that a damaged line is noticed here. name is for messages.
+ * MAUTH_CONFIG with "name:line: ..." */
 enum mauth_status mauth_keyring_parse(const char *name, const struct mauth_secret *text, struct mauth_keyring **keyring_r,
 				      struct mauth_error *error_r);
 /* The same text, with a comment that says what the file is; the caller frees. */
@@ -33,7 +34,8 @@ size_t mauth_keyring_count(const struct mauth_keyring *keyring);
 struct mauth_seal_context {
 	const char *kind, *tenant, *user;    /* tenant and user may be "" */
 };
-/* Appends the envelope in base64url: version, key id, nonce, ciphertext, tag. plain: at most MAUTH_SEAL_PLAIN_MAX. */
+/* Appends the envelope in base64url: version, key id, nonce, ciphertext, tag. plain: at most MAUTH_SEAL_PLAIN_MAX, which
+ * the caller has checked: beyond it this aborts. */
 void mauth_seal(const struct mauth_keyring *keyring, const struct mauth_seal_context *context,
 		const struct mauth_secret *plain, struct mauth_buf *to);
 /* MAUTH_CONFIG: sealed under a key that is not in the keyring (the text names its id), changed, or not of this context. */

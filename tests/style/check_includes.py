@@ -36,6 +36,7 @@ EXPOSES = {
     "src/core/config-tenant.c": "a secret loses its newline",
     "src/core/entra.c": "the form is made of secrets",
     "src/core/flight-ask.c": "the token gets an id, the form goes out",
+    "src/core/seal.c": "plain octets go to the cipher, the key file's text to its parser",
     "src/core/verifier.c": "the HMAC of a password",
     "src/net/http-curl-setup.c": "the form goes to curl",
     "src/client/client.c": "the password goes to the broker",
