@@ -25,6 +25,8 @@ ONLY_IN = {
     "jansson.h": ["src/core/json.", "src/core/jwt.", "src/core/entra"],
     "sys/socket.h": ["src/net/", "src/client/", "src/broker/", "src/compat/"],
     "netdb.h": ["src/net/"],
+    "pthread.h": ["src/store/worker.c"],
+    "sqlite3.h": ["src/store/"],
 }
 
 # Who may call mauth_secret_expose(), and for what.
