@@ -40,6 +40,7 @@ EXPOSES = {
     "src/core/flight-ask.c": "the token gets an id, the form goes out",
     "src/core/seal.c": "plain octets go to the cipher, the key file's text to its parser",
     "src/core/verifier.c": "the HMAC of a password",
+    "src/store/key-file.c": "the keys go to their file",
     "src/net/http-curl-setup.c": "the form goes to curl",
     "src/client/client.c": "the password goes to the broker",
     "src/broker/verbs.c": "the token goes to auth",
