@@ -15,6 +15,7 @@
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
 
 void mauth_load_warn(struct mauth_loader *loader, unsigned int line, const char *fmt, ...)
 {
@@ -50,6 +51,11 @@ static const struct time_setting {
 	  SECOND },
 	{ "", "min_life", offsetof(struct mauth_config, min_life_secs), 10 * SECOND, 50 * MINUTE, 5 * MINUTE,
 	  SECOND },
+	/* A refresh token ends after 90 days without use. */
+	{ "", "keep_alive", offsetof(struct mauth_config, keep_alive_secs), DAY, 80 * DAY, 30 * DAY, SECOND },
+	{ "", "expiry_warning", offsetof(struct mauth_config, expiry_warning_secs), DAY, 60 * DAY, 14 * DAY, SECOND },
+	{ "", "credential_warning", offsetof(struct mauth_config, credential_warning_secs), DAY, 365 * DAY, 30 * DAY,
+	  SECOND },
 	{ "lockout", "remember", offsetof(struct mauth_config, bad_password_secs), SECOND, 24 * HOUR, 15 * MINUTE,
 	  SECOND },
 	{ "lockout", "window", offsetof(struct mauth_config, lockout_window_secs), SECOND, 24 * HOUR, 10 * MINUTE,
@@ -64,6 +70,7 @@ static const struct number_setting {
 	unsigned int min, max, standard;
 } numbers[] = {
 	{ "", "max_connections", offsetof(struct mauth_config, max_connections), 1, 1000, 100 },
+	{ "", "self_service_codes_per_hour", offsetof(struct mauth_config, self_service_per_hour), 1, 10000, 60 },
 	{ "lockout", "threshold", offsetof(struct mauth_config, lockout_threshold), 1, 16, 5 },
 	{ "lockout", "threshold_us_government", offsetof(struct mauth_config, lockout_threshold_usgov), 1, 16, 2 },
 };
@@ -105,6 +112,20 @@ static enum mauth_status load_numbers(struct mauth_loader *loader, struct mauth_
 
 typedef enum mauth_status string_fn(const struct mauth_conf_value *value, char **str_r, struct mauth_error *error_r);
 
+/* None of them may be part of a domain, and all of them can be typed into a mail client. */
+static enum mauth_status load_separators(const struct mauth_conf_value *value, char **str_r,
+					 struct mauth_error *error_r)
+{
+	size_t size = strlen(value->text);
+
+	if (size > 3 || strspn(value->text, "\\+/%!#~") != size)
+		return mauth_conf_refuse(error_r, value,
+					 "mailbox_separators = \"%s\"; up to three of the characters \\ + / %% ! # ~ "
+					 "were expected, or \"\" for none", value->text);
+	*str_r = mauth_strdup(value->text);
+	return MAUTH_OK;
+}
+
 static enum mauth_status load_strings(struct mauth_loader *loader, struct mauth_error *error_r)
 {
 	static const struct {
@@ -114,9 +135,12 @@ static enum mauth_status load_strings(struct mauth_loader *loader, struct mauth_
 	} strings[] = {
 		{ "", "state_dir", "/var/lib/dovecot/modernauth", offsetof(struct mauth_config, state_dir),
 		  mauth_conf_path },
+		{ "", "key_file", NULL, offsetof(struct mauth_config, key_file), mauth_conf_path },
 		{ "", "default_domain", NULL, offsetof(struct mauth_config, default_domain), mauth_conf_domain },
 		{ "", "auth_user", "dovecot", offsetof(struct mauth_config, auth_user), mauth_conf_user },
 		{ "", "login_user", "dovenull", offsetof(struct mauth_config, login_user), mauth_conf_user },
+		{ "", "mailbox_separators", "\\", offsetof(struct mauth_config, mailbox_separators),
+		  load_separators },
 		{ "audit", "path", "/var/log/dovecot/modernauth-audit.jsonl",
 		  offsetof(struct mauth_config, audit_path), mauth_conf_path },
 	};
@@ -140,6 +164,18 @@ static enum mauth_status load_replies(struct mauth_loader *loader, struct mauth_
 	loader->config->explain_to_client = value == NULL || strcmp(value->text, "explain") == 0;
 	if (value != NULL && !loader->config->explain_to_client && strcmp(value->text, "uniform") != 0)
 		return mauth_conf_refuse(error_r, value, "replies = \"%s\"; \"explain\" or \"uniform\" was expected",
+					 value->text);
+	return MAUTH_OK;
+}
+
+static enum mauth_status load_self_service(struct mauth_loader *loader, struct mauth_error *error_r)
+{
+	const struct mauth_conf_value *value = setting(loader, "", "self_service_password");
+
+	loader->config->self_service_generated = value != NULL && strcmp(value->text, "generated") == 0;
+	if (value != NULL && !loader->config->self_service_generated && strcmp(value->text, "typed") != 0)
+		return mauth_conf_refuse(error_r, value,
+					 "self_service_password = \"%s\"; \"typed\" or \"generated\" was expected",
 					 value->text);
 	return MAUTH_OK;
 }
@@ -179,7 +215,7 @@ static enum mauth_status load_globals(struct mauth_loader *loader, struct mauth_
 	if (required != NULL && mauth_conf_bool(required, &config->audit_required, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	if (load_numbers(loader, error_r) != MAUTH_OK || load_strings(loader, error_r) != MAUTH_OK ||
-	    load_replies(loader, error_r) != MAUTH_OK)
+	    load_replies(loader, error_r) != MAUTH_OK || load_self_service(loader, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	return load_aadsts(loader, error_r);
 }
@@ -243,6 +279,70 @@ static void warn_lockout(struct mauth_loader *loader)
 			config->lockout_threshold_usgov);
 }
 
+static unsigned int line_of_tenant(const struct mauth_loader *loader, size_t index)
+{
+	for (size_t i = 0; i < loader->conf->count; i++) {
+		const struct mauth_conf_section *section = &loader->conf->sections[i];
+
+		if (strcmp(section->kind, "tenant") == 0 && index-- == 0)
+			return section->line;
+	}
+	return 1;
+}
+
+struct tenant_key {
+	uint32_t key;
+	const struct mauth_tenant *tenant;
+};
+
+static int compare_keys(const void *a, const void *b)
+{
+	uint32_t left = ((const struct tenant_key *)a)->key, right = ((const struct tenant_key *)b)->key;
+
+	return left == right ? 0 : left < right ? -1 : 1;
+}
+
+/* A token is found by such a key: two equal ones, however unlikely, would hand out somebody else's. */
+static enum mauth_status check_keys(const struct mauth_loader *loader, struct mauth_error *error_r)
+{
+	const struct mauth_config *config = loader->config;
+	struct tenant_key *keys = mauth_new_array(config->tenants_count * (MAUTH_GRANT_COUNT + 1), sizeof(*keys));
+	enum mauth_status status = MAUTH_OK;
+	size_t count = 0;
+
+	for (size_t i = 0; i < config->tenants_count; i++) {
+		const struct mauth_tenant *tenant = config->tenants[i];
+
+		keys[count++] = (struct tenant_key){ tenant->key, tenant };
+		for (size_t g = 0; g < MAUTH_GRANT_COUNT; g++)
+			keys[count++] = (struct tenant_key){ tenant->keys[g], tenant };
+	}
+	qsort(keys, count, sizeof(*keys), compare_keys);
+	for (size_t i = 1; status == MAUTH_OK && i < count; i++) {
+		const struct mauth_tenant *a = keys[i - 1].tenant, *b = keys[i].tenant;
+		const struct mauth_tenant *later = a->index > b->index ? a : b;
+
+		if (keys[i - 1].key == keys[i].key)
+			status = mauth_conf_fail(error_r, config->path, line_of_tenant(loader, later->index),
+						 "tenant \"%s\" cannot be told from tenant \"%s\" by the checksum that "
+						 "names it in tables; give it another name",
+						 later->name, (later == a ? b : a)->name);
+	}
+	free(keys);
+	return status;
+}
+
+/* What rules and maps rely on. */
+static enum mauth_status check_tenants(struct mauth_loader *loader, struct mauth_error *error_r)
+{
+	if (loader->config->tenants_count == 0)
+		return mauth_conf_fail(error_r, loader->config->path, 1,
+				       "no tenant; tenant \"name\" { ... } was expected");
+	if (sort_domains(loader, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	return check_keys(loader, error_r);
+}
+
 static enum mauth_status check_whole(struct mauth_loader *loader, struct mauth_error *error_r)
 {
 	const struct mauth_config *config = loader->config;
@@ -255,10 +355,6 @@ static enum mauth_status check_whole(struct mauth_loader *loader, struct mauth_e
 			"request_timeout is %u ms and deadline is %u ms; a login outlives its requests, "
 			"so the deadline must be the longer one",
 			config->request_timeout_msecs, config->deadline_msecs);
-	if (config->tenants_count == 0)
-		return mauth_conf_fail(error_r, config->path, 1, "no tenant; tenant \"name\" { ... } was expected");
-	if (sort_domains(loader, error_r) != MAUTH_OK)
-		return MAUTH_CONFIG;
 	if (config->default_domain != NULL && mauth_config_tenant_for(config, config->default_domain) == NULL)
 		return mauth_conf_fail(
 			error_r, config->path, line_of(loader, "", "default_domain"),
@@ -306,15 +402,28 @@ enum mauth_status mauth_load_file(struct mauth_loader *loader, const struct maut
 	return MAUTH_OK;
 }
 
+typedef enum mauth_status load_section_fn(struct mauth_loader *loader, const struct mauth_conf_section *section,
+					  struct mauth_error *error_r);
+
+static enum mauth_status load_sections(struct mauth_loader *loader, const char *kind, load_section_fn *load,
+				       struct mauth_error *error_r)
+{
+	for (size_t i = 0; i < loader->conf->count; i++) {
+		const struct mauth_conf_section *section = &loader->conf->sections[i];
+
+		if (strcmp(section->kind, kind) == 0 && load(loader, section, error_r) != MAUTH_OK)
+			return MAUTH_CONFIG;
+	}
+	return MAUTH_OK;
+}
+
 static enum mauth_status load_all(struct mauth_loader *loader, struct mauth_error *error_r)
 {
-	enum mauth_status status = load_globals(loader, error_r);
-
-	for (size_t i = 1; status == MAUTH_OK && i < loader->conf->count; i++) {
-		if (strcmp(loader->conf->sections[i].kind, "tenant") == 0)
-			status = mauth_load_tenant(loader, &loader->conf->sections[i], error_r);
-	}
-	return status == MAUTH_OK ? check_whole(loader, error_r) : status;
+	if (load_globals(loader, error_r) != MAUTH_OK ||
+	    load_sections(loader, "tenant", mauth_load_tenant, error_r) != MAUTH_OK ||
+	    check_tenants(loader, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	return check_whole(loader, error_r);
 }
 
 enum mauth_status mauth_config_load(const char *path, mauth_config_read_fn *read_file, void *read_context,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_CONFIG_LOAD_H
 #define MAUTH_CONFIG_LOAD_H
-/* What config-load.c (the file as a whole) and config-tenant.c (one tenant) share. */
+/* What config-load.c (the file as a whole) and those who read one section of it share. */
 
 #include "core/config-value.h"
 
@@ -24,5 +24,18 @@ void mauth_load_warn(struct mauth_loader *loader, unsigned int line, const char 
 /* Adds the tenant of section to the configuration. */
 enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct mauth_conf_section *section,
 				    struct mauth_error *error_r);
+/* What the application of tenant proves itself with. */
+enum mauth_status mauth_load_credentials(struct mauth_loader *loader, const struct mauth_conf_section *section,
+					 struct mauth_tenant *tenant, struct mauth_error *error_r);
+/* The title of section, new and the caller's. MAUTH_CONFIG if it is no name. */
+enum mauth_status mauth_load_name(struct mauth_loader *loader, const struct mauth_conf_section *section, char **name_r,
+				  struct mauth_error *error_r);
+/* The setting "grants" of section; *count_r = 0 if it has none. */
+enum mauth_status mauth_load_grants(const struct mauth_conf_section *section,
+				    enum mauth_grant_type grants_r[static MAUTH_GRANT_COUNT], size_t *count_r,
+				    struct mauth_error *error_r);
+/* May the grants that section names be given to users of tenant? MAUTH_CONFIG with the reason. */
+enum mauth_status mauth_load_check_grants(const struct mauth_conf_section *section, const struct mauth_tenant *tenant,
+					  struct mauth_error *error_r);
 
 #endif

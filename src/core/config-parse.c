@@ -57,13 +57,17 @@ static cfg_opt_t tenant_opts[] = {
 	VALUE("tenant_id"),
 	VALUE("cloud"),
 	VALUE("client_id"),
-	VALUE("client_secret_file"),
-	VALUE("certificate_file"),
-	VALUE("private_key_file"),
+	LIST("client_secret_file"),
+	LIST("client_secret_expires"),
+	LIST("certificate_file"),
+	LIST("private_key_file"),
 	LIST("grants"),
+	LIST("verified_by"),
+	VALUE("client_tokens"),
 	VALUE("upn_domain"),
 	VALUE("user_realm"),
 	LIST("scopes"),
+	VALUE("app_scope"),
 	VALUE("authority"),
 	VALUE("ca_file"),
 	VALUE("proxy"),
@@ -85,6 +89,13 @@ static cfg_opt_t root_opts[] = {
 	VALUE("aadsts_file"),
 	VALUE("auth_user"),
 	VALUE("login_user"),
+	VALUE("key_file"),
+	VALUE("keep_alive"),
+	VALUE("expiry_warning"),
+	VALUE("credential_warning"),
+	VALUE("self_service_password"),
+	VALUE("self_service_codes_per_hour"),
+	VALUE("mailbox_separators"),
 	SECTION("audit", audit_opts, 0),
 	SECTION("lockout", lockout_opts, 0),
 	SECTION("tenant", tenant_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
@@ -293,6 +304,17 @@ static int section_done(cfg_t *cfg, cfg_opt_t *opt)
 
 /* -- the tree -- */
 
+/* Nobody's word is a value of its own; of everything else none is a mistake. */
+static bool may_be_empty(const cfg_opt_t *opt)
+{
+	return strcmp(opt->name, "verified_by") == 0;
+}
+
+static bool is_empty_list(const cfg_opt_t *opt)
+{
+	return opt->nvalues == 0 && (opt->flags & CFGF_MODIFIED) != 0;
+}
+
 /* names: the table that from was made of; its strings outlive libconfuse's copies of them. */
 static enum mauth_status copy_values(struct mauth_conf *conf, struct mauth_conf_section *section,
 				     const cfg_t *from, const cfg_opt_t *names, struct mauth_error *error_r)
@@ -302,16 +324,21 @@ static enum mauth_status copy_values(struct mauth_conf *conf, struct mauth_conf_
 	for (const cfg_opt_t *opt = from->opts; opt->name != NULL; opt++) {
 		if (opt->type != CFGT_PTR)
 			continue;
-		if (opt->nvalues == 0 && (opt->flags & CFGF_MODIFIED) != 0)
+		if (is_empty_list(opt) && !may_be_empty(opt))
 			return mauth_conf_fail(error_r, conf->path, section->line,
 					       "\"%s\" is an empty list; leave it out or name something", opt->name);
-		count += opt->nvalues;
+		count += is_empty_list(opt) ? 1 : opt->nvalues;
 	}
 	section->values = mauth_new_array(count, sizeof(*section->values));
 	section->count = count;
 	for (size_t o = 0; names[o].name != NULL; o++) {
 		const cfg_opt_t *opt = &from->opts[o];
 
+		/* libconfuse does not say where an empty list stands. */
+		if (opt->type == CFGT_PTR && is_empty_list(opt))
+			section->values[i++] = (struct mauth_conf_value){ .path = conf->path, .line = section->line,
+									  .name = names[o].name,
+									  .text = mauth_strdup("") };
 		for (unsigned int n = 0; opt->type == CFGT_PTR && n < opt->nvalues; n++) {
 			const struct parsed *value = opt->values[n]->ptr;
 

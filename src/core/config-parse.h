@@ -13,7 +13,8 @@
 struct mauth_conf_value {
 	const char *path;               /* the configuration's, for messages */
 	unsigned int line;
-	const char *name;               /* constant; values of a list follow each other under one name */
+	const char *name;               /* constant; values of a list follow each other under one name; where an
+					   empty list means something, it is one empty text */
 	char *text;
 };
 

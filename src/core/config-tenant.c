@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/config-load.h"
 
-#include "core/assertion.h"
 #include "core/clouds.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIENT_SECRET_MAX 4096u
-#define TENANT_NAME_MAX 64u
+#define NAME_MAX_SIZE 64u
 #define SCOPES_MAX 8u
 
 struct tenant_loader {
@@ -27,20 +25,25 @@ static const struct mauth_conf_value *get(const struct tenant_loader *t, const c
 
 #define tenant_fail(t, ...) mauth_conf_fail((t)->error_r, (t)->loader->conf->path, (t)->section->line, __VA_ARGS__)
 
-static enum mauth_status load_name(struct tenant_loader *t)
+enum mauth_status mauth_load_name(struct mauth_loader *loader, const struct mauth_conf_section *section, char **name_r,
+				  struct mauth_error *error_r)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-	const char *name = t->section->title;
+	const char *name = section->title;
 	size_t size = strlen(name);
 
-	if (size == 0 || size > TENANT_NAME_MAX || strspn(name, allowed) != size)
-		return tenant_fail(
-			t,
-			"tenant \"%.100s\": the name appears in log and audit; up to %u letters, digits, dots, "
-			"hyphens and underscores were expected",
-			name, TENANT_NAME_MAX);
-	t->tenant->name = mauth_strdup(name);
+	if (size == 0 || size > NAME_MAX_SIZE || strspn(name, allowed) != size)
+		return mauth_conf_fail(error_r, loader->conf->path, section->line,
+				       "%s \"%.100s\": the name appears in log and audit; up to %u letters, digits, "
+				       "dots, hyphens and underscores were expected",
+				       section->kind, name, NAME_MAX_SIZE);
+	*name_r = mauth_strdup(name);
 	return MAUTH_OK;
+}
+
+static enum mauth_status load_name(struct tenant_loader *t)
+{
+	return mauth_load_name(t->loader, t->section, &t->tenant->name, t->error_r);
 }
 
 static enum mauth_status load_domains(struct tenant_loader *t)
@@ -131,6 +134,7 @@ static enum mauth_status load_urls(struct tenant_loader *t)
 	else if (mauth_conf_https_url(authority, &tenant->authority, t->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	tenant->token_url = mauth_printf("%s/%s/oauth2/v2.0/token", tenant->authority, tenant->tenant_id);
+	tenant->device_code_url = mauth_printf("%s/%s/oauth2/v2.0/devicecode", tenant->authority, tenant->tenant_id);
 	if (proxy != NULL && mauth_conf_proxy(proxy, &tenant->proxy, t->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	for (enum mauth_service s = 0; s < MAUTH_SERVICE_COUNT; s++) {
@@ -191,30 +195,127 @@ static enum mauth_status load_scope(struct tenant_loader *t)
 	return MAUTH_OK;
 }
 
-static enum mauth_status load_grants(struct tenant_loader *t)
+/* Without a user there is nobody to ask for single permissions: the scope is all that an admin has granted. */
+static enum mauth_status load_app_scope(struct tenant_loader *t)
 {
-	const struct mauth_conf_value *value = get(t, "grants");
+	static const char end[] = "/.default";
+	const struct mauth_conf_value *value = get(t, "app_scope");
+	size_t size;
 
-	t->tenant->grants[0] = MAUTH_GRANT_PASSWORD;
-	t->tenant->grants_count = 1;
-	for (size_t count = 0; value != NULL; value = mauth_conf_next(t->section, value)) {
-		if (strcmp(value->text, "password") != 0)
-			return mauth_conf_refuse(t->error_r, value,
-						 "grants: \"%s\"; \"password\" was expected, this version "
-						 "knows no other",
+	if (value == NULL) {
+		t->tenant->app_scope = mauth_printf("%s%s", t->cloud->app_resource, end);
+		return MAUTH_OK;
+	}
+	size = strlen(value->text);
+	if (mauth_conf_https_url(value, &t->tenant->app_scope, NULL) == MAUTH_OK && size > sizeof(end) - 1 &&
+	    strcmp(value->text + size - (sizeof(end) - 1), end) == 0)
+		return MAUTH_OK;
+	return mauth_conf_refuse(t->error_r, value, "app_scope = \"%s\"; a scope like \"%s%s\" was expected",
+				 value->text, t->cloud->app_resource, end);
+}
+
+/* -- how tokens are obtained -- */
+
+enum mauth_status mauth_load_grants(const struct mauth_conf_section *section,
+				    enum mauth_grant_type grants_r[static MAUTH_GRANT_COUNT], size_t *count_r,
+				    struct mauth_error *error_r)
+{
+	const struct mauth_conf_value *value = mauth_conf_get(section, "grants");
+	size_t count = 0;
+
+	for (; value != NULL; value = mauth_conf_next(section, value)) {
+		enum mauth_grant_type grant = MAUTH_GRANT_PASSWORD;
+
+		while (grant < MAUTH_GRANT_COUNT && strcmp(value->text, mauth_grant_name(grant)) != 0)
+			grant++;
+		if (grant == MAUTH_GRANT_COUNT)
+			return mauth_conf_refuse(error_r, value,
+						 "grants: \"%s\"; \"password\", \"enrolled\" or \"app\" was expected",
 						 value->text);
-		if (++count > 1)
-			return mauth_conf_refuse(t->error_r, value, "grants: \"password\" twice; once was expected");
+		for (size_t i = 0; i < count; i++) {
+			if (grants_r[i] == grant)
+				return mauth_conf_refuse(error_r, value, "grants: \"%s\" twice; once was expected",
+							 value->text);
+		}
+		grants_r[count++] = grant;
+	}
+	*count_r = count;
+	return MAUTH_OK;
+}
+
+enum mauth_status mauth_load_check_grants(const struct mauth_conf_section *section, const struct mauth_tenant *tenant,
+					  struct mauth_error *error_r)
+{
+	const struct mauth_conf_value *value = mauth_conf_get(section, "grants");
+
+	for (; value != NULL; value = mauth_conf_next(section, value)) {
+		if (strcmp(value->text, mauth_grant_name(MAUTH_GRANT_PASSWORD)) == 0)
+			continue;
+		if (!tenant->verified_by_device && !tenant->verified_by_dovecot)
+			return mauth_conf_refuse(error_r, value,
+						 "grants: \"%s\", but verified_by of tenant \"%s\" is empty; app-only "
+						 "and enrolled tokens are given only to users whose password was "
+						 "verified, so \"device\", \"dovecot\" or both were expected there",
+						 value->text, tenant->name);
+		if (strcmp(value->text, mauth_grant_name(MAUTH_GRANT_APP)) == 0 && tenant->credentials_count == 0)
+			return mauth_conf_refuse(error_r, value,
+						 "grants: \"app\" needs a client secret or certificate, and tenant "
+						 "\"%s\" has none; client_secret_file, or certificate_file and "
+						 "private_key_file, was expected there",
+						 tenant->name);
 	}
 	return MAUTH_OK;
+}
+
+static enum mauth_status load_grants(struct tenant_loader *t)
+{
+	struct mauth_tenant *tenant = t->tenant;
+
+	if (mauth_load_grants(t->section, tenant->grants, &tenant->grants_count, t->error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	if (tenant->grants_count == 0)
+		tenant->grants[tenant->grants_count++] = MAUTH_GRANT_PASSWORD;
+	return MAUTH_OK;
+}
+
+static enum mauth_status load_verified_by(struct tenant_loader *t)
+{
+	const struct mauth_conf_value *value = get(t, "verified_by");
+	struct mauth_tenant *tenant = t->tenant;
+
+	tenant->verified_by_device = tenant->verified_by_dovecot = value == NULL;
+	for (; value != NULL; value = mauth_conf_next(t->section, value)) {
+		if (strcmp(value->text, "device") == 0)
+			tenant->verified_by_device = true;
+		else if (strcmp(value->text, "dovecot") == 0)
+			tenant->verified_by_dovecot = true;
+		else if (value->text[0] != '\0')
+			return mauth_conf_refuse(t->error_r, value,
+						 "verified_by: \"%s\"; \"device\" or \"dovecot\" was expected",
+						 value->text);
+	}
+	return MAUTH_OK;
+}
+
+static enum mauth_status check_grants(struct tenant_loader *t)
+{
+	return mauth_load_check_grants(t->section, t->tenant, t->error_r);
+}
+
+static enum mauth_status load_credentials(struct tenant_loader *t)
+{
+	return mauth_load_credentials(t->loader, t->section, t->tenant, t->error_r);
 }
 
 static enum mauth_status load_rest(struct tenant_loader *t)
 {
 	const struct mauth_conf_value *upn_domain = get(t, "upn_domain"), *user_realm = get(t, "user_realm");
-	const struct mauth_conf_value *ca_file = get(t, "ca_file");
+	const struct mauth_conf_value *ca_file = get(t, "ca_file"), *client_tokens = get(t, "client_tokens");
 	const struct mauth_secret *content;
 
+	t->tenant->client_tokens = true;
+	if (client_tokens != NULL && mauth_conf_bool(client_tokens, &t->tenant->client_tokens, t->error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
 	t->tenant->user_realm = true;
 	if (user_realm != NULL && mauth_conf_bool(user_realm, &t->tenant->user_realm, t->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
@@ -228,86 +329,10 @@ static enum mauth_status load_rest(struct tenant_loader *t)
 	return mauth_load_file(t->loader, ca_file, false, &content, t->error_r);
 }
 
-/* -- what the application proves itself with -- */
-
-static enum mauth_status read_named(struct tenant_loader *t, const struct mauth_conf_value *value, bool secret,
-				    const struct mauth_secret **content_r)
+static void digest(const struct mauth_buf *buf, unsigned char digest_r[static 32])
 {
-	char *path = NULL;
-
-	if (mauth_conf_path(value, &path, t->error_r) != MAUTH_OK)
-		return MAUTH_CONFIG;
-	free(path);
-	return mauth_load_file(t->loader, value, secret, content_r, t->error_r);
-}
-
-static enum mauth_status load_client_secret(struct tenant_loader *t, const struct mauth_conf_value *value)
-{
-	const struct mauth_secret *content = NULL;
-	const char *data;
-	size_t size;
-
-	if (read_named(t, value, true, &content) != MAUTH_OK)
-		return MAUTH_CONFIG;
-	data = mauth_secret_expose(content);
-	size = mauth_secret_size(content);
-	/* Editors and echo end a file with a newline that is no part of the secret. */
-	while (size > 0 && (data[size - 1] == '\n' || data[size - 1] == '\r'))
-		size--;
-	if (size == 0)
-		return mauth_conf_refuse(t->error_r, value,
-					 "client_secret_file: %s is empty; the secret's value was expected",
-					 value->text);
-	if (size > CLIENT_SECRET_MAX)
-		return mauth_conf_refuse(t->error_r, value,
-					 "client_secret_file: %s has more than %u octets; one secret was "
-					 "expected",
-					 value->text, CLIENT_SECRET_MAX);
-	for (size_t i = 0; i < size; i++) {
-		if ((unsigned char)data[i] < 0x20 || data[i] == 0x7f)
-			return mauth_conf_refuse(t->error_r, value,
-						 "client_secret_file: %s has control characters or more "
-						 "than one line; one secret was expected",
-						 value->text);
-	}
-	t->tenant->client_secret = mauth_secret_new(data, size);
-	if (mauth_conf_is_guid(mauth_secret_expose(t->tenant->client_secret)))
-		mauth_load_warn(t->loader, value->line,
-				"client_secret_file: %s looks like the secret's ID; Entra wants "
-				"its value (AADSTS7000215)",
-				value->text);
-	return MAUTH_OK;
-}
-
-static enum mauth_status load_credentials(struct tenant_loader *t)
-{
-	const struct mauth_conf_value *secret = get(t, "client_secret_file"), *key = get(t, "private_key_file");
-	const struct mauth_conf_value *certificate = get(t, "certificate_file");
-	const struct mauth_secret *certificate_pem = NULL, *key_pem = NULL;
-	struct mauth_error error;
-
-	if (secret != NULL && (certificate != NULL || key != NULL))
-		return mauth_conf_refuse(
-			t->error_r, certificate != NULL ? certificate : key,
-			"tenant \"%s\" has a client secret and a certificate; one of them was expected",
-			t->tenant->name);
-	if ((certificate == NULL) != (key == NULL))
-		return mauth_conf_refuse(t->error_r, certificate != NULL ? certificate : key,
-					 "%s without %s; a certificate and its private key were expected",
-					 certificate != NULL ? "certificate_file" : "private_key_file",
-					 certificate != NULL ? "private_key_file" : "certificate_file");
-	if (secret != NULL)
-		return load_client_secret(t, secret);
-	if (certificate == NULL)
-		return MAUTH_OK;
-	/* The key first: a file that has both in it is then read as the secret it is. */
-	if (read_named(t, key, true, &key_pem) != MAUTH_OK ||
-	    read_named(t, certificate, false, &certificate_pem) != MAUTH_OK)
-		return MAUTH_CONFIG;
-	if (mauth_assertion_key_new(certificate_pem, key_pem, &t->tenant->assertion_key, &error) != MAUTH_OK)
-		return mauth_conf_refuse(t->error_r, certificate, "certificate_file and private_key_file: %s",
-					 error.text);
-	return MAUTH_OK;
+	if (EVP_Digest(buf->data, buf->size, digest_r, NULL, EVP_sha256(), NULL) != 1)
+		abort();        /* only without memory */
 }
 
 /* Whoever reads a token from the cache under this value gets what a fetch now would give. Neither the proxy nor
@@ -320,26 +345,35 @@ static void make_fingerprint(struct mauth_tenant *tenant)
 				      tenant->authority,
 				      tenant->client_id,
 				      tenant->scope,
+				      tenant->app_scope,
 				      tenant->upn_domain != NULL ? tenant->upn_domain : "" };
+	unsigned char of_grant[sizeof(tenant->fingerprint)];
 	struct mauth_buf buf = { 0 };
+	size_t size;
 
 	/* With their NULs: no two lists of parts have the same octets. */
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		mauth_buf_append(&buf, parts[i], strlen(parts[i]) + 1);
 	for (size_t i = 0; i < tenant->grants_count; i++)
 		mauth_buf_putc(&buf, (char)('0' + tenant->grants[i]));
-	if (EVP_Digest(buf.data, buf.size, tenant->fingerprint, NULL, EVP_sha256(), NULL) != 1)
-		abort();        /* only without memory */
-	mauth_buf_free(&buf);
+	digest(&buf, tenant->fingerprint);
 	memcpy(&tenant->key, tenant->fingerprint, sizeof(tenant->key));
+	size = buf.size;
+	for (enum mauth_grant_type g = 0; g < MAUTH_GRANT_COUNT; g++) {
+		buf.size = size;
+		mauth_buf_puts(&buf, mauth_grant_name(g));
+		digest(&buf, of_grant);
+		memcpy(&tenant->keys[g], of_grant, sizeof(tenant->keys[g]));
+	}
+	mauth_buf_free(&buf);
 }
 
 enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct mauth_conf_section *section,
 				    struct mauth_error *error_r)
 {
 	static enum mauth_status (*const steps[])(struct tenant_loader *t) = {
-		load_name, load_domains, load_ids, load_cloud, load_urls, load_scope, load_grants, load_rest,
-		load_credentials,
+		load_name, load_domains, load_ids, load_cloud, load_urls, load_scope, load_app_scope,
+		load_grants, load_verified_by, load_rest, load_credentials, check_grants,
 	};
 	struct mauth_config *config = loader->config;
 	struct mauth_tenant *tenant = mauth_new(sizeof(*tenant));

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PATH_LENGTH_MAX 4095u
 
@@ -18,6 +19,11 @@ static bool is_lower(char c)
 static bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';
+}
+
+static int two_digits(const char *text)
+{
+	return (text[0] - '0') * 10 + (text[1] - '0');
 }
 
 static bool is_alnum(char c)
@@ -124,7 +130,7 @@ enum mauth_status mauth_conf_time(const struct mauth_conf_value *value, int64_t 
 				  struct mauth_error *error_r)
 {
 	static const struct unit units[] = {
-		{ "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 }
+		{ "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }, { NULL, 0 }
 	};
 	uint64_t msecs = 0;
 	enum mauth_status status = read_range(value, units, (uint64_t)min, (uint64_t)max, "a time like \"20s\"",
@@ -133,6 +139,33 @@ enum mauth_status mauth_conf_time(const struct mauth_conf_value *value, int64_t 
 	if (status == MAUTH_OK)
 		*msecs_r = (int64_t)msecs;
 	return status;
+}
+
+/* Entra's portal shows the last day of a secret, not its hour: the day counts as a whole. */
+enum mauth_status mauth_conf_date(const struct mauth_conf_value *value, int64_t *end_r, struct mauth_error *error_r)
+{
+	static const char shape[] = "dddd-dd-dd";
+	const char *text = value->text;
+	struct tm day = { .tm_hour = 23, .tm_min = 59, .tm_sec = 59 };
+	bool good = strlen(text) == sizeof(shape) - 1;
+	int64_t end = 0;
+
+	for (size_t i = 0; good && shape[i] != '\0'; i++)
+		good = shape[i] == 'd' ? is_digit(text[i]) : text[i] == shape[i];
+	if (good) {
+		day.tm_year = two_digits(text) * 100 + two_digits(text + 2) - 1900;
+		day.tm_mon = two_digits(text + 5) - 1;
+		day.tm_mday = two_digits(text + 8);
+		end = timegm(&day);
+		/* timegm() has made a 2 March of a 30 February. */
+		good = day.tm_year >= 100 && day.tm_mon == two_digits(text + 5) - 1 &&
+		       day.tm_mday == two_digits(text + 8);
+	}
+	if (!good)
+		return mauth_conf_refuse(error_r, value, "%s: \"%s\"; a date like \"2027-03-01\" was expected",
+					 value->name, text);
+	*end_r = end;
+	return MAUTH_OK;
 }
 
 enum mauth_status mauth_conf_size(const struct mauth_conf_value *value, uint64_t min, uint64_t max, uint64_t *size_r,

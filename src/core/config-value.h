@@ -10,9 +10,11 @@
 enum mauth_status mauth_conf_bool(const struct mauth_conf_value *value, bool *bool_r, struct mauth_error *error_r);
 enum mauth_status mauth_conf_number(const struct mauth_conf_value *value, unsigned int min, unsigned int max,
 				    unsigned int *number_r, struct mauth_error *error_r);
-/* "500ms", "20s", "15m", "1h". min and max in milliseconds. */
+/* "500ms", "20s", "15m", "1h", "30d". min and max in milliseconds. */
 enum mauth_status mauth_conf_time(const struct mauth_conf_value *value, int64_t min, int64_t max, int64_t *msecs_r,
 				  struct mauth_error *error_r);
+/* "2027-03-01": the last second of that day in UTC. */
+enum mauth_status mauth_conf_date(const struct mauth_conf_value *value, int64_t *end_r, struct mauth_error *error_r);
 /* "64 MiB": KiB, MiB, GiB. min and max in octets. */
 enum mauth_status mauth_conf_size(const struct mauth_conf_value *value, uint64_t min, uint64_t max, uint64_t *size_r,
 				  struct mauth_error *error_r);

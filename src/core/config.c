@@ -13,11 +13,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *mauth_grant_name(enum mauth_grant_type grant)
+{
+	switch (grant) {
+	case MAUTH_GRANT_PASSWORD:
+		return "password";
+	case MAUTH_GRANT_ENROLLED:
+		return "enrolled";
+	case MAUTH_GRANT_APP:
+		return "app";
+	case MAUTH_GRANT_COUNT:
+		break;
+	}
+	return "unknown";
+}
+
 static void tenant_free(struct mauth_tenant *tenant)
 {
-	char *const strings[] = { tenant->name,	     tenant->tenant_id, tenant->cloud, tenant->client_id,
-				  tenant->authority, tenant->token_url, tenant->scope, tenant->upn_domain,
-				  tenant->ca_file,   tenant->proxy };
+	char *const strings[] = { tenant->name, tenant->tenant_id, tenant->cloud, tenant->client_id, tenant->authority,
+				  tenant->token_url, tenant->device_code_url, tenant->scope, tenant->app_scope,
+				  tenant->upn_domain, tenant->ca_file, tenant->proxy };
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);
@@ -31,15 +46,20 @@ static void tenant_free(struct mauth_tenant *tenant)
 		memcpy(&host, &tenant->endpoints[i].host, sizeof(host));
 		free(host);
 	}
-	mauth_secret_free(&tenant->client_secret);
-	mauth_assertion_key_free(&tenant->assertion_key);
+	/* tenant->client_secret and tenant->assertion_key are two of these. */
+	for (size_t i = 0; i < tenant->credentials_count; i++) {
+		mauth_secret_free(&tenant->credentials[i].secret);
+		mauth_assertion_key_free(&tenant->credentials[i].key);
+		free(tenant->credentials[i].path);
+	}
 	free(tenant);
 }
 
 static void config_free(struct mauth_config *config)
 {
 	char *const strings[] = { config->path, config->state_dir, config->audit_path, config->default_domain,
-				  config->auth_user, config->login_user };
+				  config->auth_user, config->login_user, config->mailbox_separators,
+				  config->key_file };
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

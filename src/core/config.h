@@ -45,8 +45,8 @@ struct mauth_tenant {
 	char *cloud;                         /* name of the preset */
 	bool us_government;                  /* its smart lock-out begins after 3 bad passwords */
 	char *client_id;
-	struct mauth_secret *client_secret;  /* NULL: none */
-	struct mauth_assertion_key *assertion_key;   /* NULL: none */
+	struct mauth_secret *client_secret;  /* the first of the credentials that has one; NULL: none */
+	struct mauth_assertion_key *assertion_key;   /* the same */
 	struct mauth_credential credentials[MAUTH_CREDENTIALS_MAX];  /* in the order in which they are tried */
 	size_t credentials_count;
 	enum mauth_grant_type grants[MAUTH_GRANT_COUNT];     /* in the order in which they are tried */

@@ -63,7 +63,7 @@ static void check_tenant(const struct mauth_config *config, const struct mauth_t
 	check_text(tenant->scope);
 	check_text(tenant->token_url);
 	MUST(strncmp(tenant->token_url, "https://", 8) == 0);
-	MUST(strlen(tenant->client_id) == 36 && tenant->grants_count == 1);
+	MUST(strlen(tenant->client_id) == 36 && tenant->grants_count >= 1 && tenant->grants_count <= MAUTH_GRANT_COUNT);
 	MUST(config->tenants[tenant->index] == tenant && tenant->domains[0] != NULL);
 	MUST((tenant->client_secret == NULL) || mauth_secret_size(tenant->client_secret) == 8);
 	for (size_t i = 0; tenant->domains[i] != NULL; i++)

@@ -30,8 +30,8 @@ def test_every_default_may_be_written_out(fronts, people, standin):
     front = fronts.new(start=False)
     with open(os.path.join(settings.CONF_D, "modernauth.conf"), encoding="utf-8") as file:
         lines = [line.strip() for line in file]
-    skip = ("default_domain", "aadsts_file", "client_secret_file", "certificate_file", "private_key_file", "upn_domain",
-            "proxy", "path", "state_dir", "ca_file")
+    skip = ("default_domain", "aadsts_file", "key_file", "client_secret_file", "certificate_file", "private_key_file",
+            "upn_domain", "proxy", "path", "state_dir", "ca_file")
     globals_, lockout, inside = [], [], ""
     for line in lines:
         if line.endswith("{"):

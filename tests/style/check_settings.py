@@ -5,12 +5,13 @@ import pathlib
 import re
 import sys
 
-FACTORS = {"ms": 1, "s": 1000, "m": 60000, "h": 3600000}
-CONSTANTS = {"SECOND": 1000, "MINUTE": 60000, "HOUR": 3600000}
+FACTORS = {"ms": 1, "s": 1000, "m": 60000, "h": 3600000, "d": 86400000}
+CONSTANTS = {"SECOND": 1000, "MINUTE": 60000, "HOUR": 3600000, "DAY": 86400000}
 # Given in an example because there is no default.
 WITHOUT_DEFAULT = {
     ("", "default_domain"), ("", "aadsts_file"), ("tenant", "domains"), ("tenant", "tenant_id"),
-    ("tenant", "client_id"), ("tenant", "client_secret_file"), ("tenant", "certificate_file"), ("tenant", "private_key_file"),
+    ("tenant", "client_id"), ("tenant", "client_secret_file"), ("tenant", "client_secret_expires"),
+    ("tenant", "certificate_file"), ("tenant", "private_key_file"), ("", "key_file"),
     ("tenant", "upn_domain"), ("tenant", "ca_file"), ("tenant", "proxy"),
 }
 

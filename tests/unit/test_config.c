@@ -55,6 +55,13 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_true(config->explain_to_client);
 	assert_string_equal(config->auth_user, "dovecot");
 	assert_string_equal(config->login_user, "dovenull");
+	assert_null(config->key_file);
+	assert_int_equal(config->keep_alive_secs, 30 * 86400);
+	assert_int_equal(config->expiry_warning_secs, 14 * 86400);
+	assert_int_equal(config->credential_warning_secs, 30 * 86400);
+	assert_false(config->self_service_generated);
+	assert_int_equal(config->self_service_per_hour, 60);
+	assert_string_equal(config->mailbox_separators, "\\");
 	assert_non_null(config->aadsts);
 	assert_int_equal(config->files_count, 0);
 	assert_string_equal(mauth_secret_expose(config->text), TENANT(""));
@@ -67,8 +74,15 @@ static void defaults_are_those_of_the_documentation(void **state)
 			    "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token");
 	assert_string_equal(tenant->scope, "https://outlook.office.com/IMAP.AccessAsUser.All "
 			    "https://outlook.office.com/POP.AccessAsUser.All https://outlook.office.com/SMTP.Send");
+	assert_string_equal(tenant->device_code_url,
+			    "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/devicecode");
+	assert_string_equal(tenant->app_scope, "https://outlook.office365.com/.default");
 	assert_int_equal(tenant->grants_count, 1);
 	assert_int_equal(tenant->grants[0], MAUTH_GRANT_PASSWORD);
+	assert_true(tenant->verified_by_device);
+	assert_true(tenant->verified_by_dovecot);
+	assert_true(tenant->client_tokens);
+	assert_int_equal(tenant->credentials_count, 0);
 	assert_true(tenant->user_realm);
 	assert_null(tenant->upn_domain);
 	assert_null(tenant->client_secret);
@@ -88,11 +102,15 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"state_dir = /s/d\ndefault_domain = \"Contoso.com\" cache_max = \"2 MiB\" deadline = 30s\n"
 		"request_timeout = \"2500ms\" refresh_ahead = 1h min_life = \"10m\" max_connections = 7\n"
 		"replies = uniform aadsts_file = /codes auth_user = a login_user = 'b'\n"
+		"key_file = /keys keep_alive = 80d expiry_warning = \"1440h\" credential_warning = 1d\n"
+		"self_service_password = generated self_service_codes_per_hour = 5 mailbox_separators = \"+\\\\#\"\n"
 		"audit { path = /a.jsonl required = no } # comment\n"
 		"lockout { threshold = 6 threshold_us_government = 1 window = 1m duration = 2m remember = 3m }\n"
 		"tenant contoso { /* a\n comment */ domains = {\"Contoso.COM\", b.example}\n tenant_id = " GUID
 		"\n"
-		"cloud = \"gcc-high\" client_id = " GUID " client_secret_file = /s grants = {password}\n"
+		"cloud = \"gcc-high\" client_id = " GUID " client_secret_file = /s\n"
+		"grants = {app, password, enrolled} verified_by = device client_tokens = off\n"
+		"app_scope = \"https://a.example/x/.default\" client_secret_expires = \"2028-02-29\"\n"
 		"upn_domain = \"Fabrikam.com\" user_realm = false scopes = {\"https://o.example/A\", "
 		"\"https://o.example/B\"}\n"
 		"authority = \"https://login.example:8443/\" ca_file = /ca.pem proxy = \"http://p.example:3128\"\n"
@@ -120,12 +138,31 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_int_equal(config->lockout_secs, 120);
 	assert_int_equal(config->bad_password_secs, 180);
 	assert_int_equal(config->files_count, 3);
+	assert_string_equal(config->key_file, "/keys");
+	assert_int_equal(config->keep_alive_secs, 80 * 86400);
+	assert_int_equal(config->expiry_warning_secs, 60 * 86400);
+	assert_int_equal(config->credential_warning_secs, 86400);
+	assert_true(config->self_service_generated);
+	assert_int_equal(config->self_service_per_hour, 5);
+	assert_string_equal(config->mailbox_separators, "+\\#");
 
 	assert_string_equal(tenant->domains[0], "contoso.com");
 	assert_string_equal(tenant->domains[1], "b.example");
 	assert_null(tenant->domains[2]);
 	assert_true(tenant->us_government);
 	assert_string_equal(mauth_secret_expose(tenant->client_secret), "the secret");
+	assert_int_equal(tenant->credentials_count, 1);
+	assert_string_equal(tenant->credentials[0].path, "/s");
+	assert_int_equal(tenant->credentials[0].not_after, 1835481599);         /* 2028-02-29 23:59:59 */
+	assert_int_equal(tenant->grants_count, 3);
+	assert_int_equal(tenant->grants[0], MAUTH_GRANT_APP);
+	assert_int_equal(tenant->grants[1], MAUTH_GRANT_PASSWORD);
+	assert_int_equal(tenant->grants[2], MAUTH_GRANT_ENROLLED);
+	assert_true(tenant->verified_by_device);
+	assert_false(tenant->verified_by_dovecot);
+	assert_false(tenant->client_tokens);
+	assert_string_equal(tenant->app_scope, "https://a.example/x/.default");
+	assert_string_equal(tenant->device_code_url, "https://login.example:8443/" GUID "/oauth2/v2.0/devicecode");
 	assert_string_equal(tenant->upn_domain, "fabrikam.com");
 	assert_false(tenant->user_realm);
 	assert_string_equal(tenant->scope, "https://o.example/A https://o.example/B");
@@ -147,18 +184,23 @@ static void every_setting_arrives_where_it_belongs(void **state)
 static void clouds_have_their_own_hosts(void **state)
 {
 	static const struct {
-		const char *cloud, *authority, *scope_begins, *imap, *submission;
+		const char *cloud, *authority, *scope_begins, *app_scope, *imap, *submission;
 		bool us_government;
 	} clouds[] = {
 		{ "worldwide", "https://login.microsoftonline.com", "https://outlook.office.com/IMAP.",
+		  "https://outlook.office365.com/.default",
 		  "outlook.office365.com", "smtp.office365.com", false },
 		{ "gcc", "https://login.microsoftonline.com", "https://outlook.office.com/IMAP.",
+		  "https://outlook.office365.com/.default",
 		  "outlook.office365.com", "smtp.office365.com", false },
 		{ "gcc-high", "https://login.microsoftonline.us", "https://outlook.office365.us/IMAP.",
+		  "https://outlook.office365.us/.default",
 		  "outlook.office365.us", "smtp.office365.us", true },
 		{ "dod", "https://login.microsoftonline.us", "https://outlook-dod.office365.us/IMAP.",
+		  "https://outlook-dod.office365.us/.default",
 		  "outlook-dod.office365.us", "outlook-dod.office365.us", true },
 		{ "china", "https://login.partner.microsoftonline.cn", "https://partner.outlook.cn/IMAP.",
+		  "https://partner.outlook.cn/.default",
 		  "partner.outlook.cn", "smtp.partner.outlook.cn", false },
 	};
 
@@ -174,6 +216,7 @@ static void clouds_have_their_own_hosts(void **state)
 		assert_string_equal(tenant->cloud, clouds[i].cloud);
 		assert_string_equal(tenant->authority, clouds[i].authority);
 		assert_memory_equal(tenant->scope, clouds[i].scope_begins, strlen(clouds[i].scope_begins));
+		assert_string_equal(tenant->app_scope, clouds[i].app_scope);
 		assert_string_equal(tenant->endpoints[MAUTH_SERVICE_IMAP].host, clouds[i].imap);
 		assert_int_equal(tenant->endpoints[MAUTH_SERVICE_IMAP].port, 993);
 		assert_string_equal(tenant->endpoints[MAUTH_SERVICE_POP3].host, clouds[i].imap);
@@ -270,12 +313,12 @@ static void a_refusal_leaves_the_result_alone(void **state)
 
 /* -- bounds -- */
 
-static char *many_tenants(unsigned int tenants, unsigned int domains)
+static char *many_tenants_from(unsigned int from, unsigned int tenants, unsigned int domains)
 {
 	struct mauth_buf buf = { 0 };
 	char *text;
 
-	for (unsigned int t = 0; t < tenants; t++) {
+	for (unsigned int t = from; t < from + tenants; t++) {
 		mauth_buf_printf(&buf, "tenant t%u {\ndomains = {", t);
 		for (unsigned int d = 0; d < domains; d++)
 			mauth_buf_printf(&buf, "%s\"d%u.t%u.example\"", d > 0 ? ", " : "", d, t);
@@ -284,6 +327,11 @@ static char *many_tenants(unsigned int tenants, unsigned int domains)
 	text = mauth_strdup(buf.data);
 	mauth_buf_free(&buf);
 	return text;
+}
+
+static char *many_tenants(unsigned int tenants, unsigned int domains)
+{
+	return many_tenants_from(0, tenants, domains);
 }
 
 static void a_thousand_tenants_with_ten_thousand_domains_are_found(void **state)
@@ -403,6 +451,51 @@ static void a_certificate_and_its_key_are_loaded(void **state)
 	free(both);
 }
 
+static void a_secret_may_overlap_with_its_successor_and_with_certificates(void **state)
+{
+	char *certificate, *key, *second_certificate, *second_key;
+	const struct mauth_tenant *tenant;
+	struct mauth_config *config;
+
+	make_pem(&certificate, &key);
+	make_pem(&second_certificate, &second_key);
+	config = load_or_fail(
+		T("client_secret_file = {/old, /new} client_secret_expires = {\"2027-03-01\", \"2029-03-01\"}\n"
+		  "certificate_file = {/c, /d} private_key_file = {/k, /l} grants = app"),
+		(struct config_file[]){ { "/c", certificate, 0, true }, { "/k", key, 0, false },
+					{ "/d", second_certificate, 0, true }, { "/l", second_key, 0, false },
+					{ "/old", "old one\n", 0, false }, { "/new", "new one", 0, false }, { 0 } });
+	tenant = config->tenants[0];
+	assert_int_equal(tenant->credentials_count, MAUTH_CREDENTIALS_MAX);
+	assert_string_equal(tenant->credentials[0].path, "/c");
+	assert_string_equal(tenant->credentials[1].path, "/d");
+	assert_string_equal(tenant->credentials[2].path, "/old");
+	assert_string_equal(tenant->credentials[3].path, "/new");
+	assert_ptr_equal(tenant->assertion_key, tenant->credentials[0].key);
+	assert_null(tenant->credentials[0].secret);
+	assert_int_equal(tenant->credentials[1].not_after, mauth_assertion_key_not_after(tenant->credentials[1].key));
+	assert_ptr_equal(tenant->client_secret, tenant->credentials[2].secret);
+	assert_null(tenant->credentials[2].key);
+	assert_string_equal(mauth_secret_expose(tenant->credentials[2].secret), "old one");
+	assert_int_equal(tenant->credentials[2].not_after, 1803945599);
+	assert_string_equal(mauth_secret_expose(tenant->credentials[3].secret), "new one");
+	assert_int_equal(tenant->credentials[3].not_after, 1867103999);
+	mauth_config_unref(&config);
+	free(certificate);
+	free(key);
+	free(second_certificate);
+	free(second_key);
+}
+
+static void nobody_may_be_trusted_where_only_entra_decides(void **state)
+{
+	struct mauth_config *config = load_or_fail(T("verified_by = {}"), NULL);
+
+	assert_false(config->tenants[0]->verified_by_device);
+	assert_false(config->tenants[0]->verified_by_dovecot);
+	mauth_config_unref(&config);
+}
+
 static void a_secret_read_before_as_no_secret_is_checked_again(void **state)
 {
 	const struct config_file files[] = { { "/f", "50126 credential bad_credentials counts x\n", 0, true },
@@ -453,7 +546,10 @@ static void the_fingerprint_changes_with_what_decides_the_token(void **state)
 		{ T("proxy = \"http://p:1\" user_realm = no imap = \"imaps://x\""), true },
 		{ "deadline = 30s\n" T("client_secret_file = /secret"), true },
 		{ T("upn_domain = b.com"), false },
+		{ T("client_tokens = no verified_by = dovecot"), true },
 		{ T("cloud = gcc-high"), false },
+		{ T("app_scope = \"https://outlook.office.com/.default\""), false },
+		{ T("grants = {password, enrolled}"), false },
 		{ T("authority = \"https://login.microsoftonline.us\""), false },
 		{ T("scopes = {\"https://outlook.office.com/IMAP.AccessAsUser.All\"}"), false },
 		{ "tenant \"other\" {\n" TENANT_BODY "}", false },
@@ -474,6 +570,66 @@ static void the_fingerprint_changes_with_what_decides_the_token(void **state)
 		mauth_config_unref(&other);
 	}
 	mauth_config_unref(&first);
+}
+
+/* Two tenants with a key in common, one of two thousand million pairs. */
+#define TWIN_A 27353u
+#define TWIN_B 44354u
+
+struct found_key {
+	uint32_t key;
+	unsigned int name;
+};
+
+static int compare_found(const void *a, const void *b)
+{
+	uint32_t left = ((const struct found_key *)a)->key, right = ((const struct found_key *)b)->key;
+
+	return left == right ? 0 : left < right ? -1 : 1;
+}
+
+/* Looks for two tenants of the names t0, t1, ... that have a key in common. */
+static void find_twins(void)
+{
+	static struct found_key keys[150000];
+	size_t count = 0;
+
+	for (unsigned int from = 0; count + 3000 <= sizeof(keys) / sizeof(keys[0]); from += 1000) {
+		char *text = many_tenants_from(from, 1000, 1);
+		struct mauth_config *config = config_files_load(text, NULL, NULL);
+
+		free(text);
+		for (unsigned int t = 0; config != NULL && t < config->tenants_count; t++) {
+			for (size_t g = 0; g < MAUTH_GRANT_COUNT; g++)
+				keys[count++] = (struct found_key){ config->tenants[t]->keys[g], from + t };
+		}
+		mauth_config_unref(&config);
+	}
+	qsort(keys, count, sizeof(keys[0]), compare_found);
+	for (size_t i = 1; i < count; i++) {
+		if (keys[i - 1].key == keys[i].key)
+			print_message("same key: t%u and t%u\n", keys[i - 1].name, keys[i].name);
+	}
+}
+
+static void tenants_that_share_a_key_are_refused(void **state)
+{
+	struct mauth_error error;
+	char *a = many_tenants_from(TWIN_A, 1, 1), *b = many_tenants_from(TWIN_B, 1, 1);
+	char *text = mauth_printf("%s%s", a, b);
+	char *message = mauth_printf(P "5: tenant \"t%u\" cannot be told from tenant \"t%u\" by the checksum that "
+				     "names it in tables; give it another name", TWIN_B, TWIN_A);
+	struct mauth_config *config = config_files_load(text, NULL, &error);
+
+	if (config != NULL) {
+		find_twins();
+		fail_msg("the fingerprint has changed: put one of the pairs above into TWIN_A and TWIN_B");
+	}
+	assert_string_equal(error.text, message);
+	free(a);
+	free(b);
+	free(text);
+	free(message);
 }
 
 static void the_last_reference_frees(void **state)
@@ -598,9 +754,12 @@ int main(void)
 		cmocka_unit_test(more_than_the_bounds_is_refused),
 		cmocka_unit_test(a_client_secret_has_a_longest_size),
 		cmocka_unit_test(a_certificate_and_its_key_are_loaded),
+		cmocka_unit_test(a_secret_may_overlap_with_its_successor_and_with_certificates),
+		cmocka_unit_test(nobody_may_be_trusted_where_only_entra_decides),
 		cmocka_unit_test(a_secret_read_before_as_no_secret_is_checked_again),
 		cmocka_unit_test(odd_settings_are_accepted_with_a_warning),
 		cmocka_unit_test(the_fingerprint_changes_with_what_decides_the_token),
+		cmocka_unit_test(tenants_that_share_a_key_are_refused),
 		cmocka_unit_test(the_last_reference_frees),
 		cmocka_unit_test_setup_teardown(the_reader_reads_regular_files, scratch_new, scratch_free),
 		cmocka_unit_test_setup_teardown(the_reader_refuses_secrets_that_others_may_use, scratch_new,

@@ -32,11 +32,18 @@ struct mauth_tenant *test_config_add(struct mauth_config *config, const char *na
 	tenant->tenant_id = mauth_printf("%s.onmicrosoft.com", name);
 	tenant->cloud = mauth_strdup("worldwide");
 	tenant->client_id = mauth_strdup("9e5f94bc-e8a4-4e73-b8be-63364c29d753");
-	tenant->client_secret = mauth_secret_new("client-secret-value", 19);
+	tenant->credentials[0].secret = mauth_secret_new("client-secret-value", 19);
+	tenant->credentials[0].path = mauth_strdup("/etc/modernauth.secret");
+	tenant->credentials_count = 1;
+	tenant->client_secret = tenant->credentials[0].secret;
 	tenant->grants[0] = MAUTH_GRANT_PASSWORD;
 	tenant->grants_count = 1;
+	tenant->verified_by_device = tenant->verified_by_dovecot = true;
+	tenant->client_tokens = true;
 	tenant->authority = mauth_strdup("https://login.example");
 	tenant->token_url = mauth_printf("https://login.example/%s/oauth2/v2.0/token", tenant->tenant_id);
+	tenant->device_code_url = mauth_printf("https://login.example/%s/oauth2/v2.0/devicecode", tenant->tenant_id);
+	tenant->app_scope = mauth_strdup("https://outlook.example/.default");
 	tenant->scope = mauth_strdup("https://outlook.example/IMAP.AccessAsUser.All");
 	for (size_t i = 0; i < MAUTH_SERVICE_COUNT; i++) {
 		tenant->endpoints[i].host = mauth_printf("%s.outlook.example", mauth_service_name((enum mauth_service)i));
@@ -46,6 +53,8 @@ struct mauth_tenant *test_config_add(struct mauth_config *config, const char *na
 	tenant->index = config->tenants_count;
 	/* Neither the index nor small: nobody may take one for the other. */
 	tenant->key = 0xc0ffee00u + (uint32_t)config->tenants_count;
+	for (uint32_t g = 0; g < MAUTH_GRANT_COUNT; g++)
+		tenant->keys[g] = 0xdeca0000u + (uint32_t)config->tenants_count * MAUTH_GRANT_COUNT + g;
 
 	config->tenants = mauth_grow(config->tenants, config->tenants_count + 1, sizeof(*config->tenants));
 	config->tenants[config->tenants_count++] = tenant;
@@ -75,6 +84,11 @@ struct mauth_config *test_config_new(void)
 	config->lockout_window_secs = 600;
 	config->lockout_secs = 600;
 	config->explain_to_client = true;
+	config->mailbox_separators = mauth_strdup("\\");
+	config->keep_alive_secs = 30 * 86400;
+	config->expiry_warning_secs = 14 * 86400;
+	config->credential_warning_secs = 30 * 86400;
+	config->self_service_per_hour = 60;
 	config->aadsts = mauth_aadsts_new();
 	test_config_add(config, "contoso", "contoso.com");
 	return config;
@@ -106,6 +120,19 @@ static X509 *new_certificate(EVP_PKEY *key)
 	return certificate;
 }
 
+void test_config_make_public(struct mauth_tenant *tenant)
+{
+	for (size_t i = 0; i < tenant->credentials_count; i++) {
+		mauth_secret_free(&tenant->credentials[i].secret);
+		mauth_assertion_key_free(&tenant->credentials[i].key);
+		free(tenant->credentials[i].path);
+	}
+	memset(tenant->credentials, 0, sizeof(tenant->credentials));
+	tenant->credentials_count = 0;
+	tenant->client_secret = NULL;
+	tenant->assertion_key = NULL;
+}
+
 void test_config_sign(struct mauth_tenant *tenant)
 {
 	EVP_PKEY *key = EVP_RSA_gen(2048);
@@ -118,9 +145,13 @@ void test_config_sign(struct mauth_tenant *tenant)
 	assert_true(PEM_write_bio_X509(certificate_bio, certificate));
 	key_pem = take_pem(key_bio);
 	certificate_pem = take_pem(certificate_bio);
-	mauth_secret_free(&tenant->client_secret);
-	if (mauth_assertion_key_new(certificate_pem, key_pem, &tenant->assertion_key, &error) != MAUTH_OK)
+	test_config_make_public(tenant);
+	if (mauth_assertion_key_new(certificate_pem, key_pem, &tenant->credentials[0].key, &error) != MAUTH_OK)
 		fail_msg("%s", error.text);
+	tenant->credentials[0].path = mauth_strdup("/etc/modernauth.pem");
+	tenant->credentials[0].not_after = mauth_assertion_key_not_after(tenant->credentials[0].key);
+	tenant->credentials_count = 1;
+	tenant->assertion_key = tenant->credentials[0].key;
 	mauth_secret_free(&key_pem);
 	mauth_secret_free(&certificate_pem);
 	X509_free(certificate);

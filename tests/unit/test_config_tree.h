@@ -10,6 +10,8 @@
 struct mauth_config *test_config_new(void);
 /* One more tenant; lives as long as config. */
 struct mauth_tenant *test_config_add(struct mauth_config *config, const char *name, const char *domain);
+/* The tenant's application is a public client: it has no credential any more. */
+void test_config_make_public(struct mauth_tenant *tenant);
 /* The tenant authenticates with a certificate instead. */
 void test_config_sign(struct mauth_tenant *tenant);
 
