@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/handover.h"
 
+#include "broker/storage.h"
+
 #include "core/mem.h"
 
 #include <errno.h>
@@ -74,7 +76,8 @@ static void out_finish(struct mauth_handover_out *out, const char *problem)
 	else
 		mauth_log(service->log, MAUTH_INFO, "handed over to the successor: %u tokens, %u users with refusals", tokens,
 			  users);
-	/* Only now may the successor be alone. */
+	/* Only now may the successor be alone, and open the store. */
+	mauth_storage_close(service->storage);
 	if (service->lock_fd != -1)
 		(void)close(service->lock_fd);
 	service->lock_fd = -1;

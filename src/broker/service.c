@@ -3,6 +3,7 @@
 
 #include "broker/handover.h"
 #include "broker/session.h"
+#include "broker/storage.h"
 #include "core/mem.h"
 #include "net/http-curl.h"
 #include "store/audit-file.h"
@@ -115,6 +116,7 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 		assume_users(service);
 		mauth_config_unref(&service->config);
 	}
+	service->storage = mauth_storage_new(service);
 	return open_lock(service, error_r);
 }
 
@@ -152,6 +154,8 @@ static void begin_to_serve(struct mauth_service_state *service)
 	mauth_handover_forget(service);
 	if (service->broker == NULL && service->config != NULL)
 		mauth_service_make_broker(service, NULL);
+	/* First the store, so that nobody who waited for it finds it missing. */
+	mauth_storage_open(service->storage);
 	if (service->broker != NULL)
 		mauth_broker_pause(service->broker, false);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
@@ -222,6 +226,7 @@ void mauth_service_leave(struct mauth_service_state *service)
 		return;
 	service->phase = MAUTH_PHASE_LEAVING;
 	mauth_timer_remove(service->loop, &service->lock_timer);
+	mauth_timer_remove(service->loop, &service->reopen);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
 		mauth_session_bye(session);
 	service->waiting_since = mauth_mono_msecs(service->loop);
@@ -244,8 +249,12 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_handover_abort(service);
 	mauth_handover_forget(service);
 	mauth_timer_remove(service->loop, &service->lock_timer);
+	mauth_timer_remove(service->loop, &service->reopen);
 	while (service->sessions != NULL)
 		mauth_session_end(service->sessions);
+	if (service->broker != NULL)
+		mauth_broker_stop(service->broker);
+	mauth_storage_free(&service->storage);
 	mauth_broker_free(&service->broker);
 	if (service->http != NULL)
 		mauth_http_curl_free(&service->http);

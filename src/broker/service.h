@@ -20,6 +20,7 @@ enum mauth_role { MAUTH_ROLE_AUTH, MAUTH_ROLE_LOGIN, MAUTH_ROLE_ADMIN, MAUTH_ROL
 enum mauth_phase { MAUTH_PHASE_WAITING, MAUTH_PHASE_SERVING, MAUTH_PHASE_LEAVING };
 
 struct mauth_session;
+struct mauth_storage;
 struct mauth_handover_out;
 struct mauth_handover_in;
 
@@ -41,12 +42,14 @@ struct mauth_service_state {
 	int64_t config_error_logged;         /* monotonic msecs */
 	struct mauth_http_curl *http;
 	struct mauth_audit_file *audit;
+	struct mauth_storage *storage;       /* open while we are alone */
 	struct mauth_broker *broker;         /* NULL while WAITING, until the verifier key is known */
 	uid_t role_uids[MAUTH_ROLE_COUNT];   /* who, besides root, may use a listener of that role */
 	int lock_fd;
 	int64_t waiting_since;
 	bool inherited;                      /* a predecessor has handed over everything */
 	struct mauth_timer *lock_timer;
+	struct mauth_timer *reopen;          /* of the store, after an import */
 	struct mauth_session *sessions;
 	struct mauth_handover_out *out;
 	struct mauth_handover_in *in;

@@ -83,6 +83,7 @@ void mauth_session_end(struct mauth_session *session)
 	struct mauth_service_state *service = session->service;
 
 	mauth_verbs_cancel_all(session, service->phase == MAUTH_PHASE_LEAVING);
+	mauth_admin_forget_all(session);
 	*session->link = session->next;
 	if (session->next != NULL)
 		session->next->link = session->link;
@@ -181,6 +182,7 @@ void mauth_session_bye(struct mauth_session *session)
 		return;
 	session->bye = true;
 	mauth_verbs_cancel_all(session, true);
+	mauth_admin_forget_all(session);
 	mauth_wire_begin(&session->out, "BYE");
 	mauth_wire_end(&session->out);
 	mauth_session_flush(session);

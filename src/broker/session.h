@@ -6,6 +6,8 @@
 #include "broker/service.h"
 
 struct open_login;
+struct admin_op;
+struct mauth_import;
 
 #define MAUTH_OPEN_BUCKETS 256u
 
@@ -21,6 +23,8 @@ struct mauth_session {
 	char name[64];
 	unsigned int malformed, open_count;
 	struct open_login **open;            /* MAUTH_OPEN_BUCKETS, auth sessions only */
+	struct admin_op *ops;                /* admin sessions only: what has not ended yet */
+	struct mauth_import *import;         /* the same: lines of an export that have come */
 	bool version_seen, hello_seen, other_config, bye, ended;
 	bool mute;                           /* the peer reads no more, but what it has sent still counts */
 };
@@ -40,6 +44,11 @@ void mauth_session_update(struct mauth_session *session);
 /* verbs.c: one request of a session that has said hello. false: malformed. The session may be gone afterwards only if
  * session->ended was set. */
 bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *line);
+/* admin.c: the verbs of the admin role. */
+bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_line *line);
+/* Nobody listens any more; what was begun goes on. */
+void mauth_admin_forget_all(struct mauth_session *session);
+
 void mauth_verbs_cancel_all(struct mauth_session *session, bool abandon);
 
 #endif

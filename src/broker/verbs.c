@@ -110,16 +110,33 @@ static enum mauth_status code_for_client(const struct mauth_config *config, enum
 	return status;
 }
 
+/* What an admin has switched on to be told is told also where answers are uniform otherwise. */
+static void refuse_login(struct mauth_session *session, uint32_t id, const struct mauth_error *error)
+{
+	const struct mauth_config *config = session->service->config;
+
+	if (error->tell[0] == '\0') {
+		reply_fail(session, id, code_for_client(config, error->status), reason_for_user(config, error->status));
+		return;
+	}
+	mauth_wire_begin(&session->out, "FAIL");
+	mauth_wire_id(&session->out, id);
+	mauth_wire_str(&session->out, "code", mauth_status_name(error->status));
+	mauth_wire_str(&session->out, "reason", error->tell);
+	if (error->tell_is_secret)
+		mauth_wire_str(&session->out, "secret", "yes");
+	mauth_wire_end(&session->out);
+}
+
 static void login_done(const struct mauth_grant *grant, const struct mauth_error *error, void *context)
 {
 	struct open_login *open = context;
 	struct mauth_session *session = open->session;
-	const struct mauth_config *config = session->service->config;
 	uint32_t id = open->id;
 
 	open_free(open);
 	if (error != NULL) {
-		reply_fail(session, id, code_for_client(config, error->status), reason_for_user(config, error->status));
+		refuse_login(session, id, error);
 	} else {
 		mauth_wire_begin(&session->out, "OK");
 		mauth_wire_id(&session->out, id);
@@ -162,6 +179,7 @@ static void begin_login(struct mauth_session *session, const struct mauth_wire_l
 	attempt->session = mauth_wire_get(line, "session");
 	attempt->client_id = mauth_wire_get(line, "client_id");
 	attempt->verified_by_dovecot = verified != NULL && strcmp(verified, "dovecot") == 0;
+	attempt->password_is_token = is_yes(line, "token");
 	attempt->timeout_msecs = mauth_wire_get_num(line, "timeout", 600000, 0);
 	open->session = session;
 	open->id = line->id;
@@ -276,42 +294,6 @@ static bool verb_upstream(struct mauth_session *session, const struct mauth_wire
 	return true;
 }
 
-static bool verb_status(struct mauth_session *session, const struct mauth_wire_line *line)
-{
-	struct mauth_broker *broker = session->service->broker;
-	struct mauth_broker_stats stats;
-	struct mauth_flight_stats flights;
-	struct mauth_cache_stats cache;
-
-	if (refuse_without_config(session, line->id))
-		return true;
-	mauth_broker_stats(broker, &stats);
-	mauth_flights_stats(mauth_broker_flights(broker), &flights);
-	mauth_cache_stats(mauth_broker_cache(broker), &cache);
-	const struct {
-		const char *name;
-		uint64_t value;
-	} rows[] = {
-		{ "logins", stats.logins }, { "open", stats.open }, { "granted_cached", stats.granted_cached },
-		{ "granted_fetched", stats.granted_fetched }, { "granted_joined", stats.granted_joined },
-		{ "refused", stats.refused }, { "refused_from_memory", stats.from_memory }, { "failed", stats.failed },
-		{ "not_ours", stats.not_ours }, { "upstream_accepted", stats.upstream_accepted },
-		{ "upstream_refused", stats.upstream_refused }, { "upstream_failed", stats.upstream_failed },
-		{ "token_requests", flights.requests }, { "token_requests_retried", flights.retried },
-		{ "token_requests_failed", flights.failed }, { "token_requests_open", flights.flying },
-		{ "cached_identities", cache.entries }, { "cache_octets", cache.octets },
-		{ "cache_evicted", cache.evicted },
-		{ "shielded_users", mauth_shield_count(mauth_broker_shield(broker)) },
-	};
-
-	mauth_wire_begin(&session->out, "OK");
-	mauth_wire_id(&session->out, line->id);
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		mauth_wire_num(&session->out, rows[i].name, (int64_t)rows[i].value);
-	mauth_wire_end(&session->out);
-	return true;
-}
-
 bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *line)
 {
 	static const struct {
@@ -323,10 +305,11 @@ bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *li
 		{ MAUTH_ROLE_AUTH, "LOOKUP", verb_lookup },
 		{ MAUTH_ROLE_AUTH, "CANCEL", verb_cancel },
 		{ MAUTH_ROLE_LOGIN, "UPSTREAM", verb_upstream },
-		{ MAUTH_ROLE_ADMIN, "STATUS", verb_status },
 		{ MAUTH_ROLE_HANDOVER, "TAKE", mauth_handover_verb },
 	};
 
+	if (session->role == MAUTH_ROLE_ADMIN)
+		return mauth_admin_handle(session, line);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (verbs[i].role == session->role && strcmp(verbs[i].verb, line->verb) == 0)
 			return verbs[i].handle(session, line);

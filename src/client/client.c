@@ -81,13 +81,14 @@ struct mauth_client_request *mauth_client_login(struct mauth_client *client, con
 						mauth_client_login_fn *done, void *context)
 {
 	struct mauth_client_request *req = client_request_new(client, KIND_LOGIN);
+	const size_t max = attempt->password_is_token ? MAUTH_TOKEN_MAX : MAUTH_PASSWORD_MAX;
 	struct mauth_buf *buf = &req->fields;
 
 	req->done = done;
 	req->context = context;
 	/* Entra has neither such users nor such passwords. */
 	if (strlen(attempt->user) > MAUTH_USER_MAX ||
-	    (attempt->password != NULL && mauth_secret_size(attempt->password) > MAUTH_PASSWORD_MAX)) {
+	    (attempt->password != NULL && mauth_secret_size(attempt->password) > max)) {
 		request_start(req, MAUTH_BAD_CREDENTIALS, 0);
 		return req;
 	}
@@ -104,6 +105,8 @@ struct mauth_client_request *mauth_client_login(struct mauth_client *client, con
 	put_text(buf, "client_id", attempt->client_id, 256);
 	if (attempt->verified_by_dovecot)
 		mauth_wire_str(buf, "verified", "dovecot");
+	if (attempt->password_is_token)
+		mauth_wire_str(buf, "token", "yes");
 	request_start(req, MAUTH_OK, attempt->timeout_msecs);
 	return req;
 }

@@ -73,6 +73,31 @@ void mauth_broker_free(struct mauth_broker **broker)
 	*broker = NULL;
 }
 
+static bool list_has(const enum mauth_grant_type *grants, size_t count, enum mauth_grant_type grant)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (grants[i] == grant)
+			return true;
+	}
+	return false;
+}
+
+bool mauth_config_has_grant(const struct mauth_config *config, const struct mauth_tenant *tenant,
+			    enum mauth_grant_type grant)
+{
+	for (size_t i = 0; i < config->tenants_count; i++) {
+		const struct mauth_tenant *other = config->tenants[i];
+
+		if ((tenant == NULL || other == tenant) && list_has(other->grants, other->grants_count, grant))
+			return true;
+	}
+	for (size_t i = 0; i < config->rules_count; i++) {
+		if (list_has(config->rules[i]->grants, config->rules[i]->grants_count, grant))
+			return true;
+	}
+	return false;
+}
+
 bool mauth_broker_serves(const struct mauth_broker *broker, const char *user)
 {
 	struct mauth_mailbox where;

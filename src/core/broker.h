@@ -42,6 +42,9 @@ void mauth_login_cancel(struct mauth_login **login);
 /* Forgets it without a record: a successor will answer and record it. */
 void mauth_login_abandon(struct mauth_login **login);
 
+/* Do the grants of tenant (NULL: of any), or those of a rule, have this one? */
+bool mauth_config_has_grant(const struct mauth_config *config, const struct mauth_tenant *tenant,
+			    enum mauth_grant_type grant);
 /* Does a tenant of ours serve this user? */
 bool mauth_broker_serves(const struct mauth_broker *broker, const char *user);
 

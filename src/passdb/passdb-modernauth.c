@@ -241,12 +241,13 @@ static void log_failure(struct auth_request *request, const struct mauth_client_
 			enum passdb_result result)
 {
 	const char *name = mauth_status_name(reply->status);
-	const char *colon = *reply->reason != '\0' ? ": " : "";
+	const char *reason = reply->reason_is_secret ? "(told the user his device password)" : reply->reason;
+	const char *colon = *reason != '\0' ? ": " : "";
 
 	if (result == PASSDB_RESULT_INTERNAL_FAILURE)
-		e_error(authdb_event(request), "%s%s%s", name, colon, reply->reason);
+		e_error(authdb_event(request), "%s%s%s", name, colon, reason);
 	else
-		e_info(authdb_event(request), "%s%s%s", name, colon, reply->reason);
+		e_info(authdb_event(request), "%s%s%s", name, colon, reason);
 }
 
 /* The callback comes last: it may end the request, the connection or the module. */
@@ -302,6 +303,20 @@ static const char *ip_or_null(const struct ip_addr *ip)
 	return ip->family == 0 ? NULL : net_ip2addr(ip);
 }
 
+static bool brings_token(const struct auth_request *request)
+{
+	const char *mech = request->fields.mech_name;
+
+	return mech != NULL && (strcasecmp(mech, "XOAUTH2") == 0 || strcasecmp(mech, "OAUTHBEARER") == 0);
+}
+
+/* An earlier passdb has accepted the password; one that takes any password ("nopassword") has verified nothing. */
+static bool is_verified(const struct auth_request *request)
+{
+	return request->fields.skip_password_check &&
+	       !auth_fields_exists(request->fields.extra_fields, "nopassword");
+}
+
 static void ask_login(struct mauth_passdb *db, struct auth_request *request, const char *password,
 		      enum mauth_service service, struct pending *pending)
 {
@@ -318,7 +333,8 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.tls = MAUTH_REQUEST_IS_TLS(request),
 		.session = request->fields.session_id,
 		.client_id = request->fields.client_id,
-		.verified_by_dovecot = request->fields.skip_password_check,
+		.verified_by_dovecot = is_verified(request),
+		.password_is_token = brings_token(request),
 		.timeout_msecs = db->settings.timeout_msecs,
 	};
 
@@ -327,12 +343,16 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 }
 
 /* Why this request is not for us, or NULL. */
-static const char *why_not_ours(const struct auth_request *request)
+static const char *why_not_ours(const struct auth_request *request, bool to_login_process)
 {
 	const char *mech = request->fields.mech_name;
 
-	/* Other mechanisms come with something else than a password: a token, nothing at all. */
-	if (mech == NULL || (strcasecmp(mech, "PLAIN") != 0 && strcasecmp(mech, "LOGIN") != 0))
+	/* Only Exchange can say whether a client's own token is good, and asks for it itself: who does not open a session
+	   there must not hear that it is. */
+	if (brings_token(request) && !to_login_process)
+		return "nobody here can verify a token";
+	/* Other mechanisms come with something else than a password, or nothing at all. */
+	if (!brings_token(request) && (mech == NULL || (strcasecmp(mech, "PLAIN") != 0 && strcasecmp(mech, "LOGIN") != 0)))
 		return "its mechanism brings no password";
 	/* The password is the master's, the mailbox somebody else's. */
 	if (request->fields.requested_login_user != NULL || request->fields.master_user != NULL)
@@ -345,7 +365,7 @@ static void passdb_verify_plain(struct auth_request *request, const char *passwo
 {
 	struct mauth_passdb *db = passdb_of(request);
 	bool to_login_process = is_login_process(request);
-	const char *why = why_not_ours(request);
+	const char *why = why_not_ours(request, to_login_process);
 	enum mauth_service service;
 	struct pending *pending;
 

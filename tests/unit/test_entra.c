@@ -66,20 +66,23 @@ static char client_id[] = "11112222-3333-4444-5555-666677778888",
 	"%20https%3A%2F%2Foutlook.office.com%2FSMTP.Send" \
 	"&username=user%2Btag%40contoso.com&password="
 
+#define ENROLLED "https%3A%2F%2Foutlook.example%2FIMAP.AccessAsUser.All%20openid%20profile%20offline_access"
+
 static void check_form(const char *client_secret, const char *assertion, const char *password, size_t size,
 		       const char *expected)
 {
 	struct mauth_tenant tenant = { .client_id = client_id, .scope = scope };
-	struct mauth_secret *pass = mauth_secret_new(password, size), *jwt = NULL, *form;
+	struct mauth_secret *pass = mauth_secret_new(password, size), *secret = NULL, *jwt = NULL, *form;
 
 	if (client_secret != NULL)
-		tenant.client_secret = mauth_secret_new(client_secret, strlen(client_secret));
+		secret = mauth_secret_new(client_secret, strlen(client_secret));
 	if (assertion != NULL)
 		jwt = mauth_secret_new(assertion, strlen(assertion));
-	form = mauth_entra_password_form(&tenant, "user+tag@contoso.com", pass, jwt);
+	form = mauth_entra_password_form(&tenant, "user+tag@contoso.com", pass,
+					 &(struct mauth_entra_proof){ .secret = secret, .assertion = jwt });
 	assert_string_equal(mauth_secret_expose(form), expected);
 	assert_int_equal(mauth_secret_size(form), strlen(expected));
-	mauth_secret_free(&tenant.client_secret);
+	mauth_secret_free(&secret);
 	mauth_secret_free(&pass);
 	mauth_secret_free(&jwt);
 	mauth_secret_free(&form);
@@ -93,6 +96,33 @@ static void the_form_has_what_each_kind_of_app_must_send(void **state)
 		   FORM_BEGIN "secret&client_assertion_type="
 			      "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-"
 			      "bearer&client_assertion=e30.e30.c2ln");
+}
+
+static void the_other_grants_have_forms_of_their_own(void **state)
+{
+#define ID "client_id=9e5f94bc-e8a4-4e73-b8be-63364c29d753"
+	char app_scope[] = "https://outlook.example/.default", one[] = "https://outlook.example/IMAP.AccessAsUser.All";
+	struct mauth_tenant tenant = { .client_id = client_id, .scope = one, .app_scope = app_scope };
+	struct mauth_secret *token = mauth_secret_new("0.A+/=", 6);
+	const struct mauth_entra_proof proof = { .secret = token }, none = { 0 };
+	struct {
+		struct mauth_secret *form;
+		const char *expected;
+	} rows[] = {
+		{ mauth_entra_refresh_form(&tenant, token, &none), "grant_type=refresh_token&" ID "&scope=" ENROLLED
+		  "&refresh_token=0.A%2B%2F%3D" },
+		{ mauth_entra_app_form(&tenant, &proof), "grant_type=client_credentials&" ID
+		  "&scope=https%3A%2F%2Foutlook.example%2F.default&client_secret=0.A%2B%2F%3D" },
+		{ mauth_entra_device_code_form(&tenant), ID "&scope=" ENROLLED },
+		{ mauth_entra_device_poll_form(&tenant, token, &none),
+		  "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&" ID "&device_code=0.A%2B%2F%3D" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_string_equal(mauth_secret_expose(rows[i].form), rows[i].expected);
+		mauth_secret_free(&rows[i].form);
+	}
+	mauth_secret_free(&token);
 }
 
 static void every_octet_of_a_password_survives_the_form(void **state)

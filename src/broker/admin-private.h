@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef MAUTH_ADMIN_PRIVATE_H
+#define MAUTH_ADMIN_PRIVATE_H
+/* What admin.c, admin-device.c and admin-store.c share. */
+
+#include "broker/session.h"
+#include "broker/storage.h"
+#include "store/audit-file.h"
+#include "core/record.h"
+
+/* A request whose answer comes later. It outlives its session. */
+struct admin_op {
+	struct admin_op *next, **link;
+	struct mauth_session *session;       /* NULL: gone, nobody listens */
+	struct mauth_service_state *service;
+	uint32_t id;
+	struct mauth_mailbox where;          /* whom it is about */
+	char *device_name;
+	const char *action;                  /* of the record */
+	struct mauth_secret *password;
+	struct mauth_enrol_listener *listener;
+	size_t rows;
+};
+struct admin_op *admin_op_new(struct mauth_session *session, uint32_t id);
+void admin_op_free(struct admin_op *op);
+
+/* Lines of a reply. begin: for "ROW", "NOTE", "CODE" and "OK"; then fields; then admin_end(). */
+void admin_begin(struct mauth_session *session, uint32_t id, const char *verb);
+void admin_end(struct mauth_session *session);
+void admin_fail(struct mauth_session *session, uint32_t id, const struct mauth_error *error);
+/* A time, if it is known. */
+void admin_time(struct mauth_session *session, const char *key, int64_t at);
+
+/* Who "user" of the line is; false: it has been answered with FAIL. */
+bool admin_resolve(struct mauth_session *session, const struct mauth_wire_line *line, struct mauth_mailbox *where_r);
+/* The vault; NULL: it has been answered with FAIL. */
+struct mauth_vault *admin_vault(struct mauth_session *session, uint32_t id);
+/* On record, and in the log. */
+void admin_record(struct mauth_service_state *service, const char *action, const struct mauth_mailbox *where,
+		  const char *device_id, const char *device_name, const struct mauth_error *error);
+
+/* admin-people.c */
+bool admin_list(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_show(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_forget(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_revoke(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_enroll(struct mauth_session *session, const struct mauth_wire_line *line);
+
+/* admin-device.c */
+bool admin_device_add(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_device_list(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_device_remove(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_device_expire(struct mauth_session *session, const struct mauth_wire_line *line);
+/* One ROW; item: "device" in SHOW, else NULL. */
+void admin_device_row(struct mauth_session *session, uint32_t id, const char *item, const char *tenant, const char *user,
+		      const struct mauth_device *device);
+void admin_device_changed(const char *id, const struct mauth_error *error, void *context);
+
+/* admin-store.c */
+bool admin_rekey(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_export(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_import_line(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_import(struct mauth_session *session, const struct mauth_wire_line *line);
+
+#endif

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/admin-private.h"
+
+#include "core/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- replies ------------------------------------------------------------------------------------------------ */
+
+void admin_begin(struct mauth_session *session, uint32_t id, const char *verb)
+{
+	mauth_wire_begin(&session->out, verb);
+	mauth_wire_id(&session->out, id);
+}
+
+void admin_end(struct mauth_session *session)
+{
+	mauth_wire_end(&session->out);
+	mauth_session_flush(session);
+}
+
+void admin_fail(struct mauth_session *session, uint32_t id, const struct mauth_error *error)
+{
+	admin_begin(session, id, "FAIL");
+	mauth_wire_str(&session->out, "code", mauth_status_name(error->status));
+	mauth_wire_str(&session->out, "reason", error->text);
+	mauth_wire_str(&session->out, "advice", error->advice);
+	admin_end(session);
+}
+
+void admin_time(struct mauth_session *session, const char *key, int64_t at)
+{
+	if (at > 0)
+		mauth_wire_num(&session->out, key, at);
+}
+
+/* -- requests that end later -------------------------------------------------------------------------------- */
+
+struct admin_op *admin_op_new(struct mauth_session *session, uint32_t id)
+{
+	struct admin_op *op = mauth_new(sizeof(*op));
+
+	op->session = session;
+	op->service = session->service;
+	op->id = id;
+	op->next = session->ops;
+	op->link = &session->ops;
+	if (op->next != NULL)
+		op->next->link = &op->next;
+	session->ops = op;
+	return op;
+}
+
+static void unlink_op(struct admin_op *op)
+{
+	if (op->session == NULL)
+		return;
+	*op->link = op->next;
+	if (op->next != NULL)
+		op->next->link = op->link;
+	op->session = NULL;
+}
+
+void admin_op_free(struct admin_op *op)
+{
+	unlink_op(op);
+	mauth_enrol_unlisten(&op->listener);
+	mauth_secret_free(&op->password);
+	free(op->device_name);
+	free(op);
+}
+
+void mauth_admin_forget_all(struct mauth_session *session)
+{
+	struct admin_op *op;
+
+	mauth_import_free(&session->import);
+	while ((op = session->ops) != NULL) {
+		/* Whoever only listens is of no use any more; whoever waits for a write frees itself. */
+		bool listens = op->listener != NULL;
+
+		unlink_op(op);
+		if (listens)
+			admin_op_free(op);
+	}
+}
+
+/* -- who and what ------------------------------------------------------------------------------------------- */
+
+bool admin_resolve(struct mauth_session *session, const struct mauth_wire_line *line, struct mauth_mailbox *where_r)
+{
+	const char *user = mauth_wire_get(line, "user"), *tenant = mauth_wire_get(line, "tenant");
+	struct mauth_error error;
+	enum mauth_status status = mauth_broker_resolve(session->service->broker, user, where_r, &error);
+
+	if (status == MAUTH_OK && tenant != NULL && strcmp(tenant, where_r->tenant->name) != 0)
+		status = mauth_fail(&error, MAUTH_USER_UNKNOWN, 0, "%.320s belongs to tenant %s, not to %.64s", user,
+				    where_r->tenant->name, tenant);
+	if (status == MAUTH_OK)
+		return true;
+	if (status == MAUTH_NOT_OURS)
+		error.status = MAUTH_USER_UNKNOWN;
+	admin_fail(session, line->id, &error);
+	return false;
+}
+
+struct mauth_vault *admin_vault(struct mauth_session *session, uint32_t id)
+{
+	struct mauth_vault *vault = mauth_broker_vault(session->service->broker);
+	struct mauth_error error = *mauth_broker_vault_error(session->service->broker);
+	char text[MAUTH_TEXT_MAX];
+
+	if (vault != NULL)
+		return vault;
+	snprintf(text, sizeof(text), "%s", error.status == MAUTH_OK ? "it is being opened" : error.text);
+	error.status = MAUTH_CONFIG;
+	snprintf(error.text, sizeof(error.text), "the store is not open: %.480s", text);
+	admin_fail(session, id, &error);
+	return NULL;
+}
+
+void admin_record(struct mauth_service_state *service, const char *action, const struct mauth_mailbox *where,
+		  const char *device_id, const char *device_name, const struct mauth_error *error)
+{
+	struct mauth_change_record change = {
+		.wall_usecs = mauth_wall_usecs(service->loop), .action = action, .actor = "doveadm",
+		.device_id = device_id, .device_name = device_name, .error = error,
+	};
+
+	if (where != NULL && where->tenant != NULL) {
+		change.login = where->login;
+		change.tenant_name = where->tenant->name;
+		change.tenant_id = where->tenant->tenant_id;
+	}
+	/* Without an audit there is no broker, and without a broker nothing has changed. */
+	if (service->audit != NULL)
+		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
+}
+
+/* -- STATUS ------------------------------------------------------------------------------------------------- */
+
+static void put_numbers(struct mauth_session *session)
+{
+	struct mauth_broker *broker = session->service->broker;
+	struct mauth_broker_stats stats;
+	struct mauth_flight_stats flights;
+	struct mauth_cache_stats cache;
+
+	mauth_broker_stats(broker, &stats);
+	mauth_flights_stats(mauth_broker_flights(broker), &flights);
+	mauth_cache_stats(mauth_broker_cache(broker), &cache);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "logins", stats.logins }, { "open", stats.open }, { "granted_cached", stats.granted_cached },
+		{ "granted_fetched", stats.granted_fetched }, { "granted_joined", stats.granted_joined },
+		{ "passed_client_token", stats.passed },
+		{ "refused", stats.refused }, { "refused_from_memory", stats.from_memory }, { "failed", stats.failed },
+		{ "not_ours", stats.not_ours }, { "upstream_accepted", stats.upstream_accepted },
+		{ "upstream_refused", stats.upstream_refused }, { "upstream_failed", stats.upstream_failed },
+		{ "token_requests", flights.requests }, { "token_requests_retried", flights.retried },
+		{ "token_requests_failed", flights.failed }, { "token_requests_open", flights.flying },
+		{ "cached_identities", cache.entries }, { "cache_octets", cache.octets },
+		{ "cache_evicted", cache.evicted },
+		{ "shielded_users", mauth_shield_count(mauth_broker_shield(broker)) },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		mauth_wire_num(&session->out, rows[i].name, (int64_t)rows[i].value);
+}
+
+static void put_store(struct mauth_session *session)
+{
+	struct mauth_broker *broker = session->service->broker;
+	struct mauth_vault *vault = mauth_broker_vault(broker);
+	const struct mauth_enrolment *enrolment = NULL;
+	size_t dead = 0;
+
+	if (vault == NULL) {
+		mauth_wire_str(&session->out, "store", mauth_broker_vault_error(broker)->text);
+		return;
+	}
+	while ((enrolment = mauth_enrolments_next(mauth_vault_enrolments(vault), enrolment)) != NULL)
+		dead += enrolment->code != 0;
+	mauth_wire_str(&session->out, "store", "open");
+	mauth_wire_str(&session->out, "key_id", mauth_vault_key_id(vault));
+	mauth_wire_num(&session->out, "enrolments", (int64_t)mauth_enrolments_count(mauth_vault_enrolments(vault)));
+	mauth_wire_num(&session->out, "enrolments_dead", (int64_t)dead);
+	mauth_wire_num(&session->out, "enrolments_pending", (int64_t)mauth_enrols_count(mauth_broker_enrols(broker)));
+	mauth_wire_num(&session->out, "device_passwords", (int64_t)mauth_devices_count(mauth_vault_devices(vault)));
+}
+
+/* "contoso: /etc/...pem in use, ends 2027-03-01" */
+static void put_credentials(struct mauth_session *session)
+{
+	const struct mauth_config *config = session->service->config;
+	const struct mauth_flights *flights = mauth_broker_flights(session->service->broker);
+	struct mauth_buf text = { 0 };
+
+	for (size_t i = 0; i < config->tenants_count; i++) {
+		const struct mauth_tenant *tenant = config->tenants[i];
+
+		for (size_t j = 0; j < tenant->credentials_count && text.size < 2048; j++) {
+			const struct mauth_credential *credential = &tenant->credentials[j];
+			int64_t left = (credential->not_after - mauth_wall_secs(session->service->loop)) / 86400;
+			struct mauth_credential_state state;
+
+			mauth_flights_credential(flights, tenant, j, &state);
+			mauth_buf_printf(&text, "%s%s: %s%s", text.size > 0 ? "; " : "", tenant->name, credential->path,
+					 state.in_use ? " (in use)" : "");
+			if (credential->not_after > 0)
+				mauth_buf_printf(&text, ", %lld days left", (long long)left);
+			if (state.refused_code != 0)
+				mauth_buf_printf(&text, ", refused with AADSTS%d", state.refused_code);
+		}
+	}
+	if (text.size > 0)
+		mauth_wire_str(&session->out, "credentials", text.data);
+	mauth_buf_free(&text);
+}
+
+static bool verb_status(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	admin_begin(session, line->id, "OK");
+	put_numbers(session);
+	put_store(session);
+	put_credentials(session);
+	admin_end(session);
+	return true;
+}
+
+bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	static const struct {
+		const char *verb;
+		bool (*handle)(struct mauth_session *session, const struct mauth_wire_line *line);
+	} verbs[] = {
+		{ "STATUS", verb_status }, { "LIST", admin_list }, { "SHOW", admin_show }, { "FORGET", admin_forget },
+		{ "REVOKE", admin_revoke }, { "ENROLL", admin_enroll }, { "DEVICE-ADD", admin_device_add },
+		{ "DEVICE-LIST", admin_device_list }, { "DEVICE-REMOVE", admin_device_remove },
+		{ "DEVICE-EXPIRE", admin_device_expire }, { "REKEY", admin_rekey }, { "EXPORT", admin_export },
+		{ "IMPORT-LINE", admin_import_line }, { "IMPORT", admin_import },
+	};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (strcmp(verbs[i].verb, line->verb) != 0)
+			continue;
+		if (session->service->broker == NULL) {
+			admin_fail(session, line->id, &session->service->config_error);
+			return true;
+		}
+		return verbs[i].handle(session, line);
+	}
+	return false;
+}

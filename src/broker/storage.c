@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/storage.h"
+
+#include "core/mem.h"
+#include "store/key-file.h"
+#include "store/sqlite.h"
+#include "store/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_MSECS 10000u
+#define CREDENTIAL "modernauth-keys"
+#define KEY_FILE "modernauth.keys"
+
+struct mauth_storage {
+	struct mauth_service_state *service;
+	struct mauth_secret *credential;     /* the keys, as systemd gave them; NULL: they are in a file */
+	struct mauth_key_file key_file;
+	char *key_path;
+	struct mauth_worker_thread *commits, *hashes;
+	struct mauth_sqlite *sqlite;
+	struct mauth_vault *vault;
+	struct mauth_timer *retry;
+	char said[MAUTH_TEXT_MAX];           /* the last failure */
+};
+
+/* -- keys --------------------------------------------------------------------------------------------------- */
+
+static enum mauth_status read_keys(void *context, struct mauth_secret **text_r, struct mauth_error *error_r)
+{
+	struct mauth_storage *storage = context;
+
+	if (storage->credential == NULL)
+		return mauth_key_file_read(storage->key_path, text_r, error_r);
+	*text_r = mauth_secret_dup(storage->credential);
+	return MAUTH_OK;
+}
+
+static enum mauth_status write_keys(void *context, const struct mauth_secret *text, bool create_only,
+				    struct mauth_error *error_r)
+{
+	struct mauth_storage *storage = context;
+
+	if (storage->credential == NULL)
+		return mauth_key_file_write(storage->key_path, text, create_only, error_r);
+	mauth_fail(error_r, MAUTH_CONFIG, 0, "the keys come from systemd's credentials, which a service cannot change");
+	if (error_r != NULL)
+		snprintf(error_r->advice, sizeof(error_r->advice), "move them to key_file first, remove the credential, doveadm "
+			 "reload, then rekey");
+	return MAUTH_CONFIG;
+}
+
+/* A credential that cannot be used must not be replaced by a fresh key in silence: it is looked at again, and said, when the
+ * store is opened, since whoever may not read it here finds no key at all. */
+static void read_credential(struct mauth_storage *storage)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	enum mauth_status status;
+	struct mauth_error error;
+	char *path;
+
+	if (dir == NULL || *dir != '/')
+		return;
+	path = mauth_printf("%s/" CREDENTIAL, dir);
+	status = mauth_key_file_read(path, &storage->credential, &error);
+	if (status == MAUTH_OK)
+		storage->key_path = mauth_strdup(path);
+	else if (status != MAUTH_USER_UNKNOWN)
+		mauth_log(storage->service->log, MAUTH_ERROR, "systemd's credential cannot be used: %s", error.text);
+	free(path);
+}
+
+struct mauth_storage *mauth_storage_new(struct mauth_service_state *service)
+{
+	struct mauth_storage *storage = mauth_new(sizeof(*storage));
+
+	storage->service = service;
+	storage->key_file = (struct mauth_key_file){ .read = read_keys, .write = write_keys, .context = storage };
+	read_credential(storage);
+	return storage;
+}
+
+/* -- opening ------------------------------------------------------------------------------------------------ */
+
+static bool is_wanted(const struct mauth_config *config)
+{
+	return mauth_config_has_grant(config, NULL, MAUTH_GRANT_ENROLLED) || mauth_config_has_grant(config, NULL, MAUTH_GRANT_APP);
+}
+
+static void choose_key_path(struct mauth_storage *storage)
+{
+	const struct mauth_config *config = storage->service->config;
+
+	if (storage->credential == NULL) {
+		free(storage->key_path);
+		storage->key_path = config->key_file != NULL ? mauth_strdup(config->key_file) :
+							       mauth_printf("%s/" KEY_FILE, config->state_dir);
+	}
+	storage->key_file.name = storage->key_path;
+}
+
+static enum mauth_status open_vault(struct mauth_storage *storage, struct mauth_error *error_r)
+{
+	struct mauth_service_state *service = storage->service;
+	struct mauth_vault_deps deps = {
+		.loop = service->loop, .log = service->log, .key_file = &storage->key_file,
+		.worker = mauth_worker_thread_worker(storage->hashes),
+		.process_key = mauth_broker_key(service->broker), .config = service->config,
+	};
+	enum mauth_status status = mauth_sqlite_open(service->config->state_dir, mauth_worker_thread_worker(storage->commits),
+						     service->log, &storage->sqlite, error_r);
+
+	if (status != MAUTH_OK)
+		return status;
+	deps.store = mauth_sqlite_store(storage->sqlite);
+	status = mauth_vault_open(&deps, &storage->vault, error_r);
+	if (status != MAUTH_OK)
+		mauth_sqlite_close(&storage->sqlite);
+	return status;
+}
+
+static void try_again(void *context)
+{
+	struct mauth_storage *storage = context;
+
+	storage->retry = NULL;
+	mauth_storage_open(storage);
+}
+
+void mauth_storage_open(struct mauth_storage *storage)
+{
+	struct mauth_service_state *service = storage->service;
+	struct mauth_error error;
+
+	if (service->broker == NULL || storage->vault != NULL)
+		return;
+	mauth_timer_remove(service->loop, &storage->retry);
+	if (!is_wanted(service->config)) {
+		mauth_fail(&error, MAUTH_CONFIG, 0, "no \"grants\" in modernauth.conf has \"enrolled\" or \"app\"");
+		mauth_broker_set_vault(service->broker, NULL, &error);
+		return;
+	}
+	if (storage->commits == NULL) {
+		storage->commits = mauth_worker_thread_new(service->loop, service->log);
+		storage->hashes = mauth_worker_thread_new(service->loop, service->log);
+	}
+	choose_key_path(storage);
+	if (open_vault(storage, &error) == MAUTH_OK) {
+		mauth_log(service->log, MAUTH_INFO, "the store is open: %zu enrolments, %zu device passwords, key %s",
+			  mauth_enrolments_count(mauth_vault_enrolments(storage->vault)),
+			  mauth_devices_count(mauth_vault_devices(storage->vault)), mauth_vault_key_id(storage->vault));
+		storage->said[0] = '\0';
+		mauth_broker_set_vault(service->broker, storage->vault, NULL);
+		return;
+	}
+	if (strcmp(error.text, storage->said) != 0)
+		mauth_log(service->log, MAUTH_ERROR, "the store cannot be opened: %s%s%s. Logins that need it get temporary "
+			  "failures until then", error.text, error.advice[0] != '\0' ? "; to do: " : "", error.advice);
+	snprintf(storage->said, sizeof(storage->said), "%s", error.text);
+	error.status = MAUTH_CONFIG;
+	mauth_broker_set_vault(service->broker, NULL, &error);
+	storage->retry = mauth_timer_add(service->loop, RETRY_MSECS, try_again, storage);
+}
+
+/* -- closing ------------------------------------------------------------------------------------------------ */
+
+void mauth_storage_close(struct mauth_storage *storage)
+{
+	struct mauth_service_state *service = storage->service;
+	struct mauth_error error;
+
+	mauth_timer_remove(service->loop, &storage->retry);
+	if (service->broker != NULL && storage->vault != NULL) {
+		mauth_fail(&error, MAUTH_TEMPORARY, 0, "the store is closed");
+		mauth_broker_set_vault(service->broker, NULL, &error);
+	}
+	/* Password hashes go to who knows them, the vault writes what it has put off, the database commits it. */
+	mauth_worker_thread_free(&storage->hashes);
+	mauth_vault_free(&storage->vault);
+	if (storage->sqlite != NULL)
+		mauth_sqlite_close(&storage->sqlite);
+	mauth_worker_thread_free(&storage->commits);
+}
+
+void mauth_storage_free(struct mauth_storage **storage)
+{
+	if (*storage == NULL)
+		return;
+	mauth_storage_close(*storage);
+	mauth_secret_free(&(*storage)->credential);
+	free((*storage)->key_path);
+	free(*storage);
+	*storage = NULL;
+}
