@@ -164,7 +164,10 @@ static bool take_token(struct mauth_service_state *service, const struct mauth_w
 	struct mauth_cache_entry head = {
 		.expires_wall = get_int(line, "expires_wall"), .expires_mono = get_int(line, "expires_mono"),
 		.refresh_mono = get_int(line, "refresh_mono"), .refused_until = get_int(line, "refused_until"),
-		.refused = get_int(line, "refused") != 0, .bound = get_int(line, "bound") != 0, .refusals = (uint8_t)get_int(line, "refusals"),
+		.refused = get_int(line, "refused") != 0, 
+		/* A predecessor that does not know the word has only such. */
+		.bound = mauth_wire_get(line, "bound") == NULL || get_int(line, "bound") != 0,
+		.refusals = (uint8_t)get_int(line, "refusals"),
 	};
 
 	if (upn == NULL || strlen(upn) > MAUTH_USER_MAX || token == NULL || token->size > MAUTH_TOKEN_MAX ||

@@ -100,7 +100,7 @@ static void the_form_has_what_each_kind_of_app_must_send(void **state)
 
 static void the_other_grants_have_forms_of_their_own(void **state)
 {
-#define ID "client_id=9e5f94bc-e8a4-4e73-b8be-63364c29d753"
+#define ID "client_id=11112222-3333-4444-5555-666677778888"
 	char app_scope[] = "https://outlook.example/.default", one[] = "https://outlook.example/IMAP.AccessAsUser.All";
 	struct mauth_tenant tenant = { .client_id = client_id, .scope = one, .app_scope = app_scope };
 	struct mauth_secret *token = mauth_secret_new("0.A+/=", 6);
@@ -536,6 +536,7 @@ static void the_realm_is_managed_federated_or_unknown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		{ "the other grants have forms of their own", the_other_grants_have_forms_of_their_own },
 		{ "the form has what each kind of app must send", the_form_has_what_each_kind_of_app_must_send },
 		{ "every octet of a password survives the form", every_octet_of_a_password_survives_the_form },
 		{ "the realm URL cannot be led astray by a user name",
