@@ -275,7 +275,8 @@ enum mauth_status mauth_keyring_parse(const char *name, const struct mauth_secre
 	wrong = parse_lines(keyring, words, &line);
 	if (wrong != NULL) {
 		mauth_keyring_free(&keyring);
-		return advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0, "%.300s:%u: %s", name, line, wrong), restore);
+		return advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0, "%.300s:%u: %s", name, line, wrong),
+			      restore);
 	}
 	*keyring_r = keyring;
 	return MAUTH_OK;

@@ -8,7 +8,7 @@
 
 #define MAUTH_SEAL_KEYS_MAX 8u
 #define MAUTH_SEAL_KEY_ID_SIZE 17u      /* 16 hex digits and NUL */
-#define MAUTH_SEAL_PLAIN_MAX 48000u     /* whose envelope fits into MAUTH_STORE_VALUE_MAX with a line of text around it */
+#define MAUTH_SEAL_PLAIN_MAX 48000u     /* its envelope fits into MAUTH_STORE_VALUE_MAX, with a line around it */
 
 struct mauth_keyring;
 /* One fresh key. */
@@ -34,8 +34,8 @@ size_t mauth_keyring_count(const struct mauth_keyring *keyring);
 struct mauth_seal_context {
 	const char *kind, *tenant, *user;    /* tenant and user may be "" */
 };
-/* Appends the envelope in base64url: version, key id, nonce, ciphertext, tag. plain: at most MAUTH_SEAL_PLAIN_MAX, which
- * the caller has checked: beyond it this aborts. */
+/* Appends the envelope in base64url: version, key id, nonce, ciphertext, tag. plain: at most MAUTH_SEAL_PLAIN_MAX,
+ * which the caller has checked: beyond it this aborts. */
 void mauth_seal(const struct mauth_keyring *keyring, const struct mauth_seal_context *context,
 		const struct mauth_secret *plain, struct mauth_buf *to);
 /* MAUTH_CONFIG: sealed under a key that is not in the keyring (the text names its id), changed, or not of this context. */

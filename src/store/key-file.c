@@ -39,16 +39,17 @@ static enum mauth_status check(const char *path, const struct stat *st, struct m
 		return mauth_advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0,
 							"key file %.300s belongs to uid %u, who can change it", path,
 							(unsigned int)st->st_uid),
-				    "look who did that, then give it to the user of the service: chown modernauth %.300s",
-				    path);
+				    "look who did that, then give it to the user of the service: chown modernauth "
+				    "%.300s", path);
 	if ((st->st_mode & (S_IRWXG | S_IRWXO)) != 0)
 		return mauth_advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0,
 							"key file %.300s is accessible to others (mode %04o)", path,
 							(unsigned int)st->st_mode & 07777),
 				    "chmod 0600 %.300s; if others may have read it, replace the key", path);
 	if (st->st_size > (off_t)MAUTH_KEY_FILE_MAX)
-		return mauth_advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0, "key file %.300s has more than %u octets",
-							path, MAUTH_KEY_FILE_MAX),
+		return mauth_advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0,
+							"key file %.300s has more than %u octets", path,
+							MAUTH_KEY_FILE_MAX),
 				    "this is no key file: restore it from its copy");
 	return MAUTH_OK;
 }
@@ -76,7 +77,8 @@ static bool read_all(int fd, struct mauth_buf *buf)
 	return got == 0;
 }
 
-static enum mauth_status read_open(int fd, const char *path, struct mauth_secret **secret_r, struct mauth_error *error_r)
+static enum mauth_status read_open(int fd, const char *path, struct mauth_secret **secret_r,
+				   struct mauth_error *error_r)
 {
 	struct mauth_buf buf = { 0 };
 	struct stat st;

@@ -9,8 +9,9 @@
 
 struct mauth_worker_thread;
 
-/* Starts nothing yet: the first submit() does, so that the process may fork and drop its privileges before. No signal is
- * delivered to the thread. If it cannot be started, jobs run in the loop, each in a turn of its own, which is logged. */
+/* Starts nothing yet: the first submit() does, so that the process may fork and drop its privileges before. No signal
+ * is delivered to the thread. If it cannot be started, jobs run in the loop, each in a turn of its own, which is
+ * logged. */
 struct mauth_worker_thread *mauth_worker_thread_new(const struct mauth_loop *loop, const struct mauth_log *log);
 /* Lives as long as thread. */
 const struct mauth_worker *mauth_worker_thread_worker(struct mauth_worker_thread *thread);
