@@ -10,18 +10,19 @@ struct mauth_network {
 	unsigned char bits;                  /* 0 .. 128 */
 };
 
-/* "10.20.0.0/16", "192.0.2.7", "2001:db8::/32", "::ffff:10.0.0.0/104". Host bits must be zero. false: none of these; then
- * why_r (may be NULL) is a constant text of what was expected. */
+/* "10.20.0.0/16", "192.0.2.7", "2001:db8::/32", "::ffff:10.0.0.0/104". Host bits must be zero, zone ids are refused.
+ * false: none of these; then why_r (may be NULL) is a constant text of what was expected. */
 bool mauth_network_parse(const char *text, struct mauth_network *network_r, const char **why_r);
-/* Is ip (as Dovecot writes it; IPv4-mapped IPv6 is IPv4) in the network? false for NULL and for what is no address. */
+/* Is ip (as Dovecot writes it; IPv4-mapped IPv6 is IPv4) in the network? false for NULL and for what is no address.
+ * IPv4 is in no IPv6 network, not even in ::/0. */
 bool mauth_network_contains(const struct mauth_network *network, const char *ip);
 bool mauth_networks_contain(const struct mauth_network *networks, size_t count, const char *ip);
-/* The canonical text, "10.20.0.0/16". */
+/* The canonical text, "10.20.0.0/16"; of a single address without its prefix length. */
 #define MAUTH_NETWORK_TEXT_SIZE 64u
 void mauth_network_format(const struct mauth_network *network, char text_r[static MAUTH_NETWORK_TEXT_SIZE]);
 
-/* "*" is any run of octets, "?" one; both sides are compared in ASCII lower case. Linear time in practice: at most 320
- * octets of text, no recursion. */
+/* "*" is any run of octets, "?" one; both sides are compared in ASCII lower case. Linear time in practice, the product
+ * of the two sizes at worst; no recursion. */
 bool mauth_glob_match(const char *pattern, const char *text);
 
 #endif
