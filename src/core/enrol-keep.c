@@ -43,7 +43,8 @@ static struct mauth_secret *to_json(const struct enrol *enrol)
 		json_object_set_new(root, "device", json_string(enrol->device));
 	if (enrol->ip != NULL) {
 		json_object_set_new(root, "ip", json_string(enrol->ip));
-		json_object_set_new(root, "hash", json_string(enrol->hash));
+		if (enrol->hash != NULL)
+			json_object_set_new(root, "hash", json_string(enrol->hash));
 		set_octets(root, "salt", enrol->salt, sizeof(enrol->salt));
 		set_octets(root, "verifier", enrol->verifier, sizeof(enrol->verifier));
 	}
@@ -227,10 +228,18 @@ static const char *device_name(const struct enrol *enrol, char *scratch, size_t 
 	return scratch;
 }
 
+static void namesake_gone(const char *id, const struct mauth_error *error, void *context)
+{
+	(void)id;
+	(void)error;
+	(void)context;
+}
+
 /* A second enrolment at the same address brings another password of the same name. */
 static void drop_namesake(struct enrol *enrol, const char *name)
 {
-	(void)mauth_devices_remove(mauth_vault_devices(vault_of(enrol)), enrol->tenant->name, enrol->login, name, NULL, NULL, NULL);
+	(void)mauth_devices_remove(mauth_vault_devices(vault_of(enrol)), enrol->tenant->name, enrol->login, name, namesake_gone,
+				   NULL, NULL);
 }
 
 static void make_device(struct enrol *enrol)
@@ -273,7 +282,7 @@ static void kept(const struct mauth_error *error, void *context)
 	else
 		mauth_vault_set_link(vault_of(enrol), enrol->tenant->name, enrol->login, NULL, NULL);
 	/* A password that nobody is shown is no use to anybody. */
-	if (enrol->ip != NULL || (enrol->device != NULL && enrol->listeners != NULL))
+	if ((enrol->ip != NULL && enrol->hash != NULL) || (enrol->ip == NULL && enrol->device != NULL && enrol->listeners != NULL))
 		make_device(enrol);
 	else
 		enrol_end(enrol, NULL, NULL);

@@ -263,9 +263,15 @@ static struct enrol *enrol_new(struct mauth_enrols *enrols, const struct mauth_e
 static void hashed(const char *hash, void *context)
 {
 	struct enrol *enrol = enrol_unhold(context);
+	struct mauth_error error;
 
 	if (enrol == NULL)
 		return;
+	if (hash == NULL) {
+		mauth_fail(&error, MAUTH_TEMPORARY, 0, "the hash of the password could not be computed");
+		enrol_end(enrol, NULL, &error);
+		return;
+	}
 	enrol->hash = mauth_strdup(hash);
 	enrol_ask_code(enrol);
 }
