@@ -306,14 +306,14 @@ static int compare_keys(const void *a, const void *b)
 static enum mauth_status check_keys(const struct mauth_loader *loader, struct mauth_error *error_r)
 {
 	const struct mauth_config *config = loader->config;
-	struct tenant_key *keys = mauth_new_array(config->tenants_count * (MAUTH_GRANT_COUNT + 1), sizeof(*keys));
+	struct tenant_key *keys = mauth_new_array(config->tenants_count * MAUTH_GRANT_COUNT, sizeof(*keys));
 	enum mauth_status status = MAUTH_OK;
 	size_t count = 0;
 
 	for (size_t i = 0; i < config->tenants_count; i++) {
 		const struct mauth_tenant *tenant = config->tenants[i];
 
-		keys[count++] = (struct tenant_key){ tenant->key, tenant };
+		/* The password grant's is the tenant's own. */
 		for (size_t g = 0; g < MAUTH_GRANT_COUNT; g++)
 			keys[count++] = (struct tenant_key){ tenant->keys[g], tenant };
 	}
