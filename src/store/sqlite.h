@@ -23,7 +23,7 @@ enum mauth_status mauth_sqlite_open(const char *dir, const struct mauth_worker *
  * MAUTH_TEMPORARY. */
 const struct mauth_store *mauth_sqlite_store(struct mauth_sqlite *sqlite);
 /* Finishes every write in the caller's thread and calls its done() before it returns, even if the worker has not come
- * to it; moves all of the log (-wal) into the file. May be called from a done(). Before or after the worker's end. */
+ * to it; moves all of the log (-wal) into the file. May be called from a done(). */
 void mauth_sqlite_close(struct mauth_sqlite **sqlite);
 
 #endif
