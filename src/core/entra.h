@@ -31,7 +31,7 @@ struct mauth_secret *mauth_entra_device_poll_form(const struct mauth_tenant *ten
 						  const struct mauth_entra_proof *proof);
 
 /* Twice sealed and in base64, as exports have it, it still fits a line of the wire protocol. */
-#define MAUTH_REFRESH_TOKEN_MAX 8192u
+#define MAUTH_REFRESH_TOKEN_MAX 7800u
 /* A token reply that can be used, or what its error comes down to. */
 struct mauth_entra_reply {
 	struct mauth_secret *token;      /* NULL on failure; mauth_entra_reply_clear() frees */

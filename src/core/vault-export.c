@@ -31,21 +31,28 @@ struct export {
 	size_t rows;
 };
 
-static void put_line(struct export *export, json_t *root)
+/* Sealed and with what the wire adds it is one of its lines. */
+#define LINE_PLAIN_MAX 11000u
+
+static enum mauth_status put_line(struct export *export, json_t *root, struct mauth_error *error_r)
 {
 	struct number number;
 	const struct mauth_seal_context seal = line_seal(export->rows, &number);
 	char *text = mauth_json_text(root);
 	struct mauth_secret *plain = mauth_secret_new(text, strlen(text));
 	struct mauth_buf sealed = { 0 };
+	bool fits = strlen(text) <= LINE_PLAIN_MAX;
 
-	mauth_seal(export->vault->keyring, &seal, plain, &sealed);
-	export->line(sealed.data, export->context);
+	if (fits) {
+		mauth_seal(export->vault->keyring, &seal, plain, &sealed);
+		export->line(sealed.data, export->context);
+	}
 	mauth_buf_free(&sealed);
 	mauth_secret_free(&plain);
 	mauth_wipe(text, strlen(text));
 	free(text);
 	json_decref(root);
+	return fits ? MAUTH_OK : mauth_fail(error_r, MAUTH_CONFIG, 0, "a row of the store is too large to be exported");
 }
 
 static enum mauth_status export_row(const struct mauth_store_row *row, void *context, struct mauth_error *error_r)
@@ -62,7 +69,9 @@ static enum mauth_status export_row(const struct mauth_store_row *row, void *con
 		json_decref(value);
 		return MAUTH_OK;
 	}
-	put_line(export, json_pack("{s:s, s:s, s:o}", "kind", row->kind, "name", row->name, "value", value));
+	if (put_line(export, json_pack("{s:s, s:s, s:o}", "kind", row->kind, "name", row->name, "value", value), error_r) !=
+	    MAUTH_OK)
+		return MAUTH_CONFIG;
 	export->rows++;
 	return MAUTH_OK;
 }
@@ -79,9 +88,8 @@ enum mauth_status mauth_vault_export(struct mauth_vault *vault, mauth_export_fn 
 	status = mauth_store_each(vault->deps.store, NULL, export_row, &export, error_r);
 	if (status != MAUTH_OK)
 		return status;
-	put_line(&export, json_pack("{s:I}", "end", (json_int_t)export.rows));
 	*rows_r = export.rows;
-	return MAUTH_OK;
+	return put_line(&export, json_pack("{s:I}", "end", (json_int_t)export.rows), error_r);
 }
 
 /* -- in ----------------------------------------------------------------------------------------------------- */

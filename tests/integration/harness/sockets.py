@@ -121,7 +121,18 @@ class Broker(Lines):
                         **{"pass": account.password if password is None else password}, service=service, **fields)
 
     def status(self):
-        return {name: int(value) for name, value in self.ask("STATUS").fields.items()}
+        """The numbers as numbers, the texts as they are."""
+        return {name: int(value) if value.isdigit() else value for name, value in self.ask("STATUS").fields.items()}
+
+    def all(self, verb, **fields):
+        """Asks something whose answer has several lines: (those before the last one, the last one)."""
+        number, lines = self.request(verb, **fields), []
+        while True:
+            answer = self.answer()
+            assert answer is not None, "the broker closed the connection"
+            if answer.verb in ("OK", "FAIL", "BAD") and answer.id in (number, 0):
+                return lines, answer
+            lines.append(answer)
 
 
 class AuthClient(Lines):
