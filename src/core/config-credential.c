@@ -113,7 +113,7 @@ static enum mauth_status load_secrets(const struct credential_loader *c)
 	const struct mauth_conf_value *date = mauth_conf_get(c->section, "client_secret_expires");
 	const struct mauth_conf_value *first_date = date;
 	int64_t ends[FILES_MAX] = { 0 };
-	struct files files;
+	struct files files = { 0 };
 	size_t dates = 0;
 
 	if (get_files(c, "client_secret_file", &files) != MAUTH_OK)
@@ -163,7 +163,7 @@ static enum mauth_status load_certificate(const struct credential_loader *c, con
 
 static enum mauth_status load_certificates(const struct credential_loader *c)
 {
-	struct files certificates, keys;
+	struct files certificates = { 0 }, keys = { 0 };
 
 	if (get_files(c, "certificate_file", &certificates) != MAUTH_OK ||
 	    get_files(c, "private_key_file", &keys) != MAUTH_OK)

@@ -421,8 +421,11 @@ static enum mauth_status load_all(struct mauth_loader *loader, struct mauth_erro
 {
 	if (load_globals(loader, error_r) != MAUTH_OK ||
 	    load_sections(loader, "tenant", mauth_load_tenant, error_r) != MAUTH_OK ||
-	    check_tenants(loader, error_r) != MAUTH_OK)
+	    check_tenants(loader, error_r) != MAUTH_OK ||
+	    load_sections(loader, "rule", mauth_load_rule, error_r) != MAUTH_OK ||
+	    load_sections(loader, "map", mauth_load_map, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
+	mauth_load_warn_rules(loader);
 	return check_whole(loader, error_r);
 }
 

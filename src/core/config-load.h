@@ -24,6 +24,20 @@ void mauth_load_warn(struct mauth_loader *loader, unsigned int line, const char 
 /* Adds the tenant of section to the configuration. */
 enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct mauth_conf_section *section,
 				    struct mauth_error *error_r);
+/* Can the name of a user of tenant match pattern? It has one "@" and ends in a domain of the tenant. */
+bool mauth_load_concerns(const char *pattern, const struct mauth_tenant *tenant);
+/* The patterns of the list called name, lower-cased and NULL-terminated, in *patterns_r even on failure; NULL if the
+ * section has none. Warns about those that no user of any tenant can match. */
+enum mauth_status mauth_load_patterns(struct mauth_loader *loader, const struct mauth_conf_section *section,
+				      const char *name, char ***patterns_r, struct mauth_error *error_r);
+/* Adds the rule of section; all tenants are there already. */
+enum mauth_status mauth_load_rule(struct mauth_loader *loader, const struct mauth_conf_section *section,
+				  struct mauth_error *error_r);
+/* Warns about rules that never match because of those before them. */
+void mauth_load_warn_rules(struct mauth_loader *loader);
+/* Adds the map of section; all tenants are there already. */
+enum mauth_status mauth_load_map(struct mauth_loader *loader, const struct mauth_conf_section *section,
+				 struct mauth_error *error_r);
 /* What the application of tenant proves itself with. */
 enum mauth_status mauth_load_credentials(struct mauth_loader *loader, const struct mauth_conf_section *section,
 					 struct mauth_tenant *tenant, struct mauth_error *error_r);

@@ -18,7 +18,7 @@ struct parser {
 	const char *path;
 	struct mauth_error *error_r;
 	const struct mauth_conf_lines *lines;
-	size_t sections, domains;
+	size_t sections, domains, patterns;
 	const char *replaced;           /* name of a value that was thrown away by a second one; NULL: none */
 	unsigned int replaced_line;
 	bool failed;
@@ -76,6 +76,21 @@ static cfg_opt_t tenant_opts[] = {
 	VALUE("submission"),
 	CFG_END()
 };
+static cfg_opt_t rule_opts[] = {
+	LIST("protocols"),
+	LIST("users"),
+	LIST("networks"),
+	LIST("grants"),
+	VALUE("self_service"),
+	LIST("mailboxes"),
+	CFG_END()
+};
+static cfg_opt_t map_opts[] = {
+	LIST("logins"),
+	VALUE("account"),
+	VALUE("mailbox"),
+	CFG_END()
+};
 static cfg_opt_t root_opts[] = {
 	VALUE("state_dir"),
 	VALUE("default_domain"),
@@ -99,6 +114,8 @@ static cfg_opt_t root_opts[] = {
 	SECTION("audit", audit_opts, 0),
 	SECTION("lockout", lockout_opts, 0),
 	SECTION("tenant", tenant_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+	SECTION("rule", rule_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
+	SECTION("map", map_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	CFG_END()
 };
 
@@ -178,7 +195,9 @@ static void unknown_name(const cfg_t *cfg, const char *name)
 	} places[] = { { "outside of every section", root_opts },
 		       { "in the section \"audit\"", audit_opts },
 		       { "in the section \"lockout\"", lockout_opts },
-		       { "in a section tenant \"...\"", tenant_opts } };
+		       { "in a section tenant \"...\"", tenant_opts },
+		       { "in a section rule \"...\"", rule_opts },
+		       { "in a section map \"...\"", map_opts } };
 	const char *near = nearest(cfg->opts, name);
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -203,9 +222,9 @@ static void unknown_name(const cfg_t *cfg, const char *name)
 static const struct {
 	const char *begins, *expected;
 } hints[] = {
-	{ "found duplicate title", "every tenant needs a name of its own" },
+	{ "found duplicate title", "every tenant, rule and map needs a name of its own" },
 	{ "missing equal sign", "a setting is written as name = \"value\"" },
-	{ "missing title", "a tenant is written as tenant \"name\" { ... }" },
+	{ "missing title", "a name was expected, as in tenant \"name\" { ... }" },
 	{ "missing opening brace", "\"{\" was expected" },
 	{ "premature end of file", "a value was expected" },
 	{ "unexpected token", "a setting is written as name = \"value\", a list as name = {\"one\", \"two\"}" },
@@ -257,6 +276,18 @@ static int refuse_second(const cfg_t *cfg)
 		      current->replaced_line);
 }
 
+/* Something that every login may be compared with. */
+static bool is_pattern(const cfg_opt_t *opt)
+{
+	static const char *const names[] = { "users", "networks", "mailboxes", "logins" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(opt->name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int parse_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 {
 	struct parsed *value;
@@ -265,6 +296,9 @@ static int parse_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *resul
 		return refuse_second(cfg);
 	if (strcmp(opt->name, "domains") == 0 && ++current->domains > MAUTH_CONF_DOMAINS_MAX)
 		return refuse(cfg, "more than %u domains", MAUTH_CONF_DOMAINS_MAX);
+	if (is_pattern(opt) && ++current->patterns > MAUTH_CONF_PATTERNS_MAX)
+		return refuse(cfg, "more than %u users, networks, mailboxes and logins in rules and maps",
+			      MAUTH_CONF_PATTERNS_MAX);
 	value = mauth_new(sizeof(*value));
 	value->name = opt->name;
 	value->line = (unsigned int)cfg->line;
@@ -287,14 +321,22 @@ static void free_value(void *data)
 
 static int section_done(cfg_t *cfg, cfg_opt_t *opt)
 {
+	static const struct {
+		const char *kind;
+		unsigned int max;
+	} bounds[] = { { "tenant", MAUTH_CONF_TENANTS_MAX },
+		       { "rule", MAUTH_CONF_RULES_MAX },
+		       { "map", MAUTH_CONF_MAPS_MAX } };
 	cfg_t *section = cfg_opt_getnsec(opt, opt->nvalues - 1);
 
 	if (current->replaced != NULL)
 		return refuse_second(cfg);
 	if ((opt->flags & CFGF_TITLE) == 0 && opt->nvalues > 1)
 		return refuse(cfg, "a second section \"%s\"; it may appear only once", opt->name);
-	if (opt->nvalues > MAUTH_CONF_TENANTS_MAX)
-		return refuse(cfg, "more than %u tenants", MAUTH_CONF_TENANTS_MAX);
+	for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
+		if (strcmp(opt->name, bounds[i].kind) == 0 && opt->nvalues > bounds[i].max)
+			return refuse(cfg, "more than %u %ss", bounds[i].max, bounds[i].kind);
+	}
 	/* libconfuse has moved this to the end of the section; a message about the whole of it belongs to its
 	 * head. */
 	if (current->sections < current->lines->count)

@@ -8,6 +8,9 @@
 
 #define MAUTH_CONF_TENANTS_MAX 1000u
 #define MAUTH_CONF_DOMAINS_MAX 10000u
+#define MAUTH_CONF_RULES_MAX 10000u
+#define MAUTH_CONF_MAPS_MAX 1000u
+#define MAUTH_CONF_PATTERNS_MAX 10000u  /* of all rules and maps, networks included */
 #define MAUTH_CONF_WORD_MAX 4096u       /* one value */
 
 struct mauth_conf_value {
@@ -19,8 +22,8 @@ struct mauth_conf_value {
 };
 
 struct mauth_conf_section {
-	const char *kind;               /* constant: "" for the file itself, "audit", "lockout", "tenant" */
-	char *title;                    /* NULL unless kind is "tenant" */
+	const char *kind;               /* constant: "" for the file, "audit", "lockout", "tenant", "rule", "map" */
+	char *title;                    /* of the last three; NULL: it has none */
 	unsigned int line;              /* where it opens */
 	struct mauth_conf_value *values;
 	size_t count;

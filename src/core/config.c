@@ -4,6 +4,7 @@
 #include "core/aadsts.h"
 #include "core/assertion.h"
 #include "core/mem.h"
+#include "core/policy.h"
 #include "core/upn.h"
 
 #include <errno.h>
@@ -55,6 +56,16 @@ static void tenant_free(struct mauth_tenant *tenant)
 	free(tenant);
 }
 
+static void map_free(struct mauth_map *map)
+{
+	for (size_t i = 0; map->logins != NULL && map->logins[i] != NULL; i++)
+		free(map->logins[i]);
+	free(map->logins);
+	free(map->name);
+	free(map->account);
+	free(map->mailbox);
+}
+
 static void config_free(struct mauth_config *config)
 {
 	char *const strings[] = { config->path, config->state_dir, config->audit_path, config->default_domain,
@@ -67,6 +78,12 @@ static void config_free(struct mauth_config *config)
 		tenant_free(config->tenants[i]);
 	free(config->tenants);
 	free(config->domains);
+	for (size_t i = 0; i < config->rules_count; i++)
+		mauth_rule_free(&config->rules[i]);
+	free(config->rules);
+	for (size_t i = 0; i < config->maps_count; i++)
+		map_free(&config->maps[i]);
+	free(config->maps);
 	for (size_t i = 0; i < config->files_count; i++) {
 		free(config->files[i].path);
 		mauth_secret_free(&config->files[i].content);

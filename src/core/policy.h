@@ -32,6 +32,7 @@ void mauth_rule_free(struct mauth_rule **rule);
 
 /* NULL: none matches, the tenant alone decides. */
 const struct mauth_rule *mauth_policy_find(const struct mauth_config *config, const struct mauth_policy_question *question);
+/* May a login that rule decides about open mailbox, which is not its own? rule NULL: no. */
 bool mauth_rule_allows_mailbox(const struct mauth_rule *rule, const char *mailbox);
 
 #endif

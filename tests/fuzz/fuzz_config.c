@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* modernauth.conf, and what a configuration that was accepted may rely on. */
 
-#include "core/config.h"
+#include "core/mailbox.h"
 #include "core/mem.h"
+#include "core/policy.h"
 
 #include "fuzz.h"
 
@@ -61,16 +62,73 @@ static void check_tenant(const struct mauth_config *config, const struct mauth_t
 {
 	check_text(tenant->name);
 	check_text(tenant->scope);
+	check_text(tenant->app_scope);
+	check_text(tenant->device_code_url);
 	check_text(tenant->token_url);
 	MUST(strncmp(tenant->token_url, "https://", 8) == 0);
 	MUST(strlen(tenant->client_id) == 36 && tenant->grants_count >= 1 && tenant->grants_count <= MAUTH_GRANT_COUNT);
 	MUST(config->tenants[tenant->index] == tenant && tenant->domains[0] != NULL);
+	MUST(tenant->credentials_count <= MAUTH_CREDENTIALS_MAX);
 	MUST((tenant->client_secret == NULL) || mauth_secret_size(tenant->client_secret) == 8);
 	for (size_t i = 0; tenant->domains[i] != NULL; i++)
 		MUST(mauth_config_tenant_for(config, tenant->domains[i]) == tenant);
 	for (size_t i = 0; i < MAUTH_SERVICE_COUNT; i++) {
 		check_text(tenant->endpoints[i].host);
 		MUST(tenant->endpoints[i].port >= 1 && tenant->endpoints[i].port <= 65535);
+	}
+}
+
+static void check_patterns(char *const *patterns)
+{
+	MUST(patterns == NULL || patterns[0] != NULL);
+	for (; patterns != NULL && *patterns != NULL; patterns++)
+		check_text(*patterns);
+}
+
+static void check_rules(const struct mauth_config *config)
+{
+	MUST(config->rules_count <= 10000 && config->maps_count <= 1000);
+	for (size_t i = 0; i < config->rules_count; i++) {
+		const struct mauth_rule *rule = config->rules[i];
+
+		check_text(rule->name);
+		check_patterns(rule->users);
+		check_patterns(rule->mailboxes);
+		MUST(rule->services < 1u << MAUTH_SERVICE_COUNT && rule->grants_count <= MAUTH_GRANT_COUNT);
+		for (size_t n = 0; n < rule->networks_count; n++)
+			MUST(rule->networks[n].bits <= 128);
+	}
+	for (size_t i = 0; i < config->maps_count; i++) {
+		const struct mauth_map *map = &config->maps[i];
+
+		check_text(map->name);
+		MUST(map->logins != NULL && (map->account != NULL || map->mailbox != NULL));
+		check_patterns(map->logins);
+	}
+}
+
+/* Logins of whatever the file calls its first tenant. */
+static void check_names(const struct mauth_config *config)
+{
+	static const char *const domains[] = { "", "@contoso.com", "@b.example", "\\shared@contoso.com",
+					       "@contoso.com+x" };
+
+	for (size_t i = 0; i < sizeof(domains) / sizeof(domains[0]); i++) {
+		char *login = mauth_printf("%.350s%s", config->tenants[0]->name, domains[i]);
+		struct mauth_mailbox mailbox;
+		struct mauth_error error;
+
+		if (mauth_mailbox_resolve(config, login, &mailbox, &error) == MAUTH_OK) {
+			struct mauth_policy_question question = { mailbox.login, MAUTH_SERVICE_POP3, "192.0.2.1" };
+			const struct mauth_rule *rule = mauth_policy_find(config, &question);
+
+			MUST(strchr(mailbox.login, '@') != NULL && strchr(mailbox.account, '@') != NULL);
+			MUST(strchr(mailbox.mailbox, '@') != NULL && strchr(mailbox.mailbox, '\\') == NULL);
+			MUST(!mailbox.asked_mailbox || strcmp(mailbox.login, mailbox.mailbox) != 0 ||
+			     mailbox.map != NULL);
+			mauth_rule_allows_mailbox(rule, mailbox.mailbox);
+		}
+		free(login);
 	}
 }
 
@@ -84,6 +142,8 @@ static void check_config(const struct mauth_config *config)
 	MUST(config->tenants_count >= 1 && config->tenants_count <= 1000 && config->domains_count <= 10000);
 	for (size_t i = 0; i < config->tenants_count; i++)
 		check_tenant(config, config->tenants[i]);
+	check_rules(config);
+	check_names(config);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

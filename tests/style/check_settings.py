@@ -27,8 +27,13 @@ def parsed_settings(source):
 
 def documented_settings(text):
     """(section, name) -> value as written, and whether a comment explains it."""
-    found, explained, section, comment = {}, set(), "", False
+    found, explained, section, comment, example = {}, set(), "", False, False
     for line in text.splitlines():
+        # A section that is an example as a whole is commented out, its comments with it.
+        example = example or re.match(r'# \w+ "[^"]*" \{$', line) is not None
+        if example:
+            example = line != "# }"
+            line = re.sub("^# ?", "", line)
         opens = re.match(r"(\w+)(?: \"[^\"]*\")? \{$", line)
         setting = re.match(r"\s*(?:# )?(\w+) = (.*)$", line)
         if opens:
