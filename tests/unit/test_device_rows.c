@@ -146,8 +146,8 @@ static void numbers_beyond_reason_are_clamped(void **state)
 		const struct mauth_device *device;
 		struct mauth_store_row row = { .kind = "device", .name = GOOD_NAME };
 		struct devices_world world;
-		char *value = mauth_printf(ROW("\"a\"", GENERATED, "[]", "[]", "%s", IMAP, HMAC_SHA256, SALT "," VERIFIER),
-					   rows[i].times);
+		char *value = mauth_printf(ROW("\"a\"", GENERATED, "[]", "[]", "%s", IMAP, HMAC_SHA256,
+					       SALT "," VERIFIER), rows[i].times);
 
 		devices_begin(&world);
 		row.value = value;
