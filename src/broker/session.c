@@ -266,7 +266,7 @@ static void handle_lines(struct mauth_session *session)
 static bool read_in(struct mauth_session *session)
 {
 	char chunk[16384];
-	size_t total = 0;
+	size_t total = 0, most = 0;
 	bool alive = true;
 
 	while (total < READ_MAX) {
@@ -282,10 +282,12 @@ static bool read_in(struct mauth_session *session)
 		}
 		mauth_buf_append(&session->reader.in, chunk, (size_t)got);
 		total += (size_t)got;
+		if ((size_t)got > most)
+			most = (size_t)got;
 		if ((size_t)got < sizeof(chunk))
 			break;
 	}
-	mauth_wipe(chunk, sizeof(chunk));
+	mauth_wipe(chunk, most);
 	return alive;
 }
 

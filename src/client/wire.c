@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/wire.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 /* Octets that have a meaning on the line travel as ESCAPE and a letter; the same letters as Dovecot's
@@ -82,9 +81,22 @@ void mauth_wire_begin(struct mauth_buf *buf, const char *verb)
 	mauth_buf_puts(buf, verb);
 }
 
+/* Without printf(): lines with several numbers are on the way of every login. */
+static void append_num(struct mauth_buf *buf, uint64_t num)
+{
+	char digits[20], *at = digits + sizeof(digits);
+
+	do {
+		*--at = (char)('0' + num % 10);
+		num /= 10;
+	} while (num > 0);
+	mauth_buf_append(buf, at, (size_t)(digits + sizeof(digits) - at));
+}
+
 void mauth_wire_id(struct mauth_buf *buf, uint32_t id)
 {
-	mauth_buf_printf(buf, "\t%" PRIu32, id);
+	mauth_buf_putc(buf, '\t');
+	append_num(buf, id);
 }
 
 void mauth_wire_data(struct mauth_buf *buf, const char *key, const void *value, size_t size)
@@ -103,7 +115,12 @@ void mauth_wire_str(struct mauth_buf *buf, const char *key, const char *value)
 
 void mauth_wire_num(struct mauth_buf *buf, const char *key, int64_t value)
 {
-	mauth_buf_printf(buf, "\t%s=%" PRId64, key, value);
+	mauth_buf_putc(buf, '\t');
+	mauth_buf_puts(buf, key);
+	mauth_buf_putc(buf, '=');
+	if (value < 0)
+		mauth_buf_putc(buf, '-');
+	append_num(buf, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
 void mauth_wire_end(struct mauth_buf *buf)

@@ -3,7 +3,6 @@
 
 #include "core/mem.h"
 
-#include <stdio.h>
 #include <string.h>
 
 void mauth_lowercase(char *str)
@@ -39,8 +38,7 @@ enum mauth_status mauth_upn_from_login(const struct mauth_config *config, const 
 	size_t size = strnlen(user, MAUTH_USER_MAX + 1);
 	const char *at = memchr(user, '@', size), *domain;
 	const struct mauth_tenant *tenant;
-	int local_size, upn_size;
-	char name[MAUTH_USER_MAX + 1];
+	size_t local_size, domain_size;
 
 	if (size > MAUTH_USER_MAX)
 		return mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0, "user name of more than %u octets",
@@ -49,23 +47,26 @@ enum mauth_status mauth_upn_from_login(const struct mauth_config *config, const 
 		return mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0,
 				  "user name with blanks, control characters or invalid UTF-8");
 	domain = at != NULL ? at + 1 : config->default_domain;
-	local_size = (int)(at != NULL ? (size_t)(at - user) : size);
+	local_size = at != NULL ? (size_t)(at - user) : size;
 	if (domain == NULL)
 		return mauth_fail(error_r, MAUTH_NOT_OURS, 0,
 				  "user name without domain, and no default_domain is set");
 	/* "DOMAIN\user" is Windows' other way to write a name, and nothing that a UPN can contain. */
-	if (local_size == 0 || *domain == '\0' || memchr(user, '\\', (size_t)local_size) != NULL)
+	if (local_size == 0 || *domain == '\0' || memchr(user, '\\', local_size) != NULL)
 		return mauth_fail(error_r, MAUTH_NOT_OURS, 0, "user name is no address");
 	tenant = mauth_config_tenant_for(config, domain);
 	if (tenant == NULL)
 		return mauth_fail(error_r, MAUTH_NOT_OURS, 0, "no tenant serves the domain %s", domain);
-	upn_size = snprintf(name, sizeof(name), "%.*s@%s", local_size, user,
-			    tenant->upn_domain != NULL ? tenant->upn_domain : domain);
-	if (upn_size < 0 || (size_t)upn_size >= sizeof(name))
+	if (tenant->upn_domain != NULL)
+		domain = tenant->upn_domain;
+	domain_size = strlen(domain);
+	if (local_size + 1 + domain_size >= sizeof(upn_r->name))
 		return mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0,
 				  "user name of more than %u octets with its domain", MAUTH_USER_MAX);
-	mauth_lowercase(name);
-	memcpy(upn_r->name, name, sizeof(name));
+	memcpy(upn_r->name, user, local_size);
+	upn_r->name[local_size] = '@';
+	memcpy(upn_r->name + local_size + 1, domain, domain_size + 1);
+	mauth_lowercase(upn_r->name);
 	upn_r->tenant = tenant;
 	return MAUTH_OK;
 }

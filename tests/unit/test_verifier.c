@@ -65,6 +65,9 @@ static void whatever_differs_gives_another_verifier(void **state)
 		make(&others[i], b);
 		assert_memory_not_equal(a, b, sizeof(a));
 	}
+	/* Nothing of the others stays behind. */
+	make(&base, b);
+	assert_memory_equal(a, b, sizeof(a));
 }
 
 static void the_longest_names_and_passwords_fit(void **state)

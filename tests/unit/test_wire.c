@@ -41,6 +41,9 @@ static void a_written_line_reads_back(void **state)
 	mauth_wire_data(&buf, "pass", odd, sizeof(odd) - 1);
 	mauth_wire_num(&buf, "rport", 65535);
 	mauth_wire_num(&buf, "skew", -3);
+	mauth_wire_num(&buf, "least", INT64_MIN);
+	mauth_wire_num(&buf, "most", INT64_MAX);
+	mauth_wire_num(&buf, "none", 0);
 	mauth_wire_end(&buf);
 
 	assert_int_equal(buf.data[buf.size - 1], '\n');
@@ -51,7 +54,10 @@ static void a_written_line_reads_back(void **state)
 	assert_true(ok);
 	assert_string_equal(line.verb, "LOGIN");
 	assert_int_equal(line.id, UINT32_MAX);
-	assert_int_equal(line.count, 4);
+	assert_int_equal(line.count, 7);
+	assert_string_equal(mauth_wire_get(&line, "least"), "-9223372036854775808");
+	assert_string_equal(mauth_wire_get(&line, "most"), "9223372036854775807");
+	assert_string_equal(mauth_wire_get(&line, "none"), "0");
 	assert_string_equal(mauth_wire_get(&line, "user"), "a=b@example.com");
 	assert_null(mauth_wire_find(&line, "absent"));
 	assert_int_equal(mauth_wire_find(&line, "pass")->size, sizeof(odd) - 1);
