@@ -54,7 +54,8 @@ struct mauth_client_request *mauth_client_lookup(struct mauth_client *client, co
 						 mauth_client_login_fn *done, void *context);
 void mauth_client_cancel(struct mauth_client_request **request);
 
-/* Tells the broker what the upstream said; kept and sent again until the broker has confirmed it. */
+/* Tells the broker what the upstream said; kept and sent again until the broker has confirmed it. That a token was accepted
+ * may be told up to 20 ms later, together with what else comes until then. */
 void mauth_client_report(struct mauth_client *client, const struct mauth_upstream_report *report);
 
 #endif

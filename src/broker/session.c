@@ -256,6 +256,7 @@ static void handle_lines(struct mauth_session *session)
 		if (error != NULL)
 			malformed(session, error);
 	}
+	mauth_verbs_confirm(session);
 	if (!session->ended && may_read(session) && overflow) {
 		session->malformed = MALFORMED_MAX;
 		malformed(session, "line too long");

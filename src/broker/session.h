@@ -10,6 +10,8 @@ struct admin_op;
 struct mauth_import;
 
 #define MAUTH_OPEN_BUCKETS 256u
+/* Reports whose records are written together */
+#define MAUTH_REPORTS_TOGETHER 64u
 
 struct mauth_session {
 	struct mauth_session *next, **link;
@@ -21,7 +23,8 @@ struct mauth_session {
 	struct mauth_wire_reader reader;
 	struct mauth_buf out;
 	char name[64];
-	unsigned int malformed, open_count;
+	unsigned int malformed, open_count, reports_count;
+	uint32_t reports[MAUTH_REPORTS_TOGETHER];   /* ids; not on record yet */
 	struct open_login **open;            /* MAUTH_OPEN_BUCKETS, auth sessions only */
 	struct admin_op *ops;                /* admin sessions only: what has not ended yet */
 	struct mauth_import *import;         /* the same: lines of an export that have come */
@@ -49,6 +52,8 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 /* Nobody listens any more; what was begun goes on. */
 void mauth_admin_forget_all(struct mauth_session *session);
 
+/* After the last of the lines that were read together: records what has been reported, then confirms it. */
+void mauth_verbs_confirm(struct mauth_session *session);
 void mauth_verbs_cancel_all(struct mauth_session *session, bool abandon);
 
 #endif

@@ -273,8 +273,6 @@ static bool verb_upstream(struct mauth_session *session, const struct mauth_wire
 		.tls_protocol = mauth_wire_get(line, "tls_protocol"), .tls_cipher = mauth_wire_get(line, "tls_cipher"),
 	};
 	const char *service = mauth_wire_get(line, "service"), *result = mauth_wire_get(line, "result");
-	struct mauth_error error;
-	enum mauth_status status;
 
 	if (report.user == NULL || service == NULL || result == NULL ||
 	    !mauth_service_parse(service, &report.service) || !mauth_upstream_result_parse(result, &report.result))
@@ -283,15 +281,31 @@ static bool verb_upstream(struct mauth_session *session, const struct mauth_wire
 		reply_fail(session, line->id, MAUTH_CONFIG, NULL);
 		return true;
 	}
-	status = mauth_broker_upstream(session->service->broker, &report, &error);
-	if (status != MAUTH_OK) {
-		reply_fail(session, line->id, status, NULL);
-		return true;
-	}
-	mauth_wire_begin(&session->out, "DONE");
-	mauth_wire_id(&session->out, line->id);
-	mauth_wire_end(&session->out);
+	mauth_broker_upstream(session->service->broker, &report);
+	session->reports[session->reports_count++] = line->id;
+	if (session->reports_count == MAUTH_REPORTS_TOGETHER)
+		mauth_verbs_confirm(session);
 	return true;
+}
+
+void mauth_verbs_confirm(struct mauth_session *session)
+{
+	struct mauth_error error;
+	enum mauth_status status;
+
+	if (session->reports_count == 0)
+		return;
+	status = mauth_broker_record_reports(session->service->broker, &error);
+	for (unsigned int i = 0; i < session->reports_count; i++) {
+		if (status != MAUTH_OK) {
+			reply_fail(session, session->reports[i], status, NULL);
+			continue;
+		}
+		mauth_wire_begin(&session->out, "DONE");
+		mauth_wire_id(&session->out, session->reports[i]);
+		mauth_wire_end(&session->out);
+	}
+	session->reports_count = 0;
 }
 
 bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *line)

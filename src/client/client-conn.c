@@ -283,6 +283,7 @@ void client_wake(struct mauth_client *client)
 	int64_t wait = client->next_attempt_msecs - mauth_mono_msecs(client->loop);
 
 	mauth_timer_remove(client->loop, &client->idle);
+	mauth_timer_remove(client->loop, &client->soon);
 	if (client->destroyed)
 		return;
 	if (client->conn != NULL)
@@ -293,6 +294,28 @@ void client_wake(struct mauth_client *client)
 		client->reconnect = mauth_timer_add(client->loop, (unsigned int)wait, reconnect_fired, client);
 	else
 		client_connect(client);
+}
+
+static void soon_fired(void *context)
+{
+	struct mauth_client *client = context;
+
+	client->soon = NULL;
+	client_wake(client);
+}
+
+void client_wake_within(struct mauth_client *client, unsigned int msecs)
+{
+	/* A connection has to be made, and its hello wakes the broker anyway. */
+	if (client->conn == NULL) {
+		client_wake(client);
+		return;
+	}
+	if (client->soon != NULL && client->soon_msecs <= msecs)
+		return;
+	mauth_timer_remove(client->loop, &client->soon);
+	client->soon_msecs = msecs;
+	client->soon = mauth_timer_add(client->loop, msecs, soon_fired, client);
 }
 
 void client_may_idle(struct mauth_client *client)

@@ -52,6 +52,8 @@ struct mauth_client {
 	struct client_conn *conn;               /* NULL: down */
 	struct client_conn *old;                /* said BYE; closed when its successor is connected */
 	struct mauth_timer *reconnect, *idle, *report_retry;
+	struct mauth_timer *soon;        /* while it runs, what is to be sent gathers in the queue */
+	unsigned int soon_msecs;
 	unsigned int unheard;            /* connections in a row that ended before the broker said hello */
 	unsigned int backoff_msecs;      /* before the attempt after the next failure */
 	int64_t next_attempt_msecs;
@@ -86,8 +88,10 @@ void client_request_write(const struct mauth_client_request *req, struct mauth_b
 void client_unref(struct mauth_client *client);
 /* Connects now; a failure is dealt with later by a timer. */
 void client_connect(struct mauth_client *client);
-/* Sees to it that the queue is being served. */
+/* Sees to it that the queue is being served, now. */
 void client_wake(struct mauth_client *client);
+/* The same within msecs: what comes until then goes along. */
+void client_wake_within(struct mauth_client *client, unsigned int msecs);
 /* What was sent must be sent again, before anything younger. */
 void client_requeue(struct mauth_client *client);
 /* Tells the broker that nobody waits for req any more, if it was asked. */

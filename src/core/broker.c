@@ -68,6 +68,7 @@ void mauth_broker_free(struct mauth_broker **broker)
 	mauth_cache_free(&b->cache);
 	mauth_config_unref(&b->config);
 	mauth_buf_free(&b->records);
+	mauth_buf_free(&b->reported);
 	mauth_wipe(&b->key, sizeof(b->key));
 	free(b);
 	*broker = NULL;
@@ -311,15 +312,12 @@ static void tell(struct mauth_broker *broker, const struct mauth_upstream_report
 		  advice == NULL ? "" : advice);
 }
 
-enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report,
-					struct mauth_error *error_r)
+void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report)
 {
 	struct mauth_upstream_record record = {
 		.wall_usecs = mauth_wall_usecs(broker->host.loop), .report = report,
 	};
 	struct mauth_mailbox where = { .tenant = NULL };
-	struct mauth_buf line = { 0 };
-	enum mauth_status status;
 
 	if (mauth_broker_resolve(broker, report->user, &where, NULL) == MAUTH_OK) {
 		learn(broker, &where, report);
@@ -340,9 +338,18 @@ enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struc
 	if (report->result == MAUTH_UPSTREAM_REFUSED)
 		record.advice = upstream_advice(report->service, report->reply);
 	tell(broker, report, &where, record.advice);
-	mauth_record_upstream(&line, &record);
-	status = broker->host.audit->append(broker->host.audit->context, line.data, line.size, error_r);
-	mauth_buf_free(&line);
+	mauth_record_upstream(&broker->reported, &record);
+}
+
+enum mauth_status mauth_broker_record_reports(struct mauth_broker *broker, struct mauth_error *error_r)
+{
+	enum mauth_status status;
+
+	if (broker->reported.size == 0)
+		return MAUTH_OK;
+	status = broker->host.audit->append(broker->host.audit->context, broker->reported.data,
+					    broker->reported.size, error_r);
+	mauth_buf_clear(&broker->reported);
 	return status;
 }
 

@@ -48,9 +48,11 @@ bool mauth_config_has_grant(const struct mauth_config *config, const struct maut
 /* Does a tenant of ours serve this user? */
 bool mauth_broker_serves(const struct mauth_broker *broker, const char *user);
 
-/* What the upstream said: completes the audit, drops a refused token. MAUTH_OK once it is on record. */
-enum mauth_status mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report,
-					struct mauth_error *error_r);
+/* What the upstream said: drops a refused token, and puts a record of it in line for mauth_broker_record_reports(). */
+void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report);
+/* Writes the records of all reports since the last call, in one append. MAUTH_OK once they are in the audit; if not, none of
+ * them is, and they are forgotten: whoever reported may do so again. */
+enum mauth_status mauth_broker_record_reports(struct mauth_broker *broker, struct mauth_error *error_r);
 
 /* While paused, cached tokens are given, but nothing that would have to ask Entra is begun: it waits, each attempt within
  * its deadline, until resumed. A successor is paused until its predecessor has finished. */

@@ -6,7 +6,6 @@
 #define USER_MAX MAUTH_USER_MAX
 #define CLIENT_ID_MAX 512u
 
-
 /* -- what both kinds of records have -- */
 
 const char *mauth_record_protocol(enum mauth_service service)

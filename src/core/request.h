@@ -26,6 +26,7 @@ struct mauth_broker {
 	struct mauth_login *finishing;       /* decided in this turn, to be recorded together and then answered */
 	struct mauth_login **finishing_tail;
 	struct mauth_buf records;
+	struct mauth_buf reported;           /* records of reports that have not been written yet */
 	struct mauth_login *waiting;         /* for a flight, or for the end of a pause */
 	struct mauth_timer *turn;
 	bool paused;

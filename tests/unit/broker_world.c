@@ -207,5 +207,6 @@ enum mauth_status world_report(struct world *world, const char *token_id, enum m
 	};
 	struct mauth_error error;
 
-	return mauth_broker_upstream(world->broker, &report, &error);
+	mauth_broker_upstream(world->broker, &report);
+	return mauth_broker_record_reports(world->broker, &error);
 }

@@ -49,6 +49,7 @@ static enum mauth_status append(void *context, const char *text, size_t size, st
 	if (sinks->audit_broken)
 		return mauth_fail(error_r, MAUTH_AUDIT, 28, "No space left on device");
 	add(&sinks->records, text, size);
+	sinks->appends++;
 	for (const char *p = text; p < text + size; p++)
 		sinks->records_count += *p == '\n';
 	return MAUTH_OK;

@@ -12,7 +12,7 @@ struct fake_sinks {
 	char *lines;             /* everything logged, "LEVEL text\n" */
 	char *events;            /* "name field=value ...\n" */
 	char *records;           /* everything appended */
-	unsigned int records_count;
+	unsigned int records_count, appends;
 	bool audit_broken;       /* appends fail */
 };
 void fake_sinks_init(struct fake_sinks *sinks);

@@ -542,6 +542,72 @@ static void lookup_gives_no_token(void **state)
 	(void)close(fd);
 }
 
+#define REPORT(id) "UPSTREAM\t" id "\tuser=" ALICE "\tservice=imap\tresult=accepted\n"
+
+/* Lines of the audit file; 0 if there is none. */
+static unsigned int records(void)
+{
+	FILE *file = fopen(site->audit, "r");
+	unsigned int lines = 0;
+	int c;
+
+	while (file != NULL && (c = getc(file)) != EOF)
+		lines += c == '\n';
+	if (file != NULL)
+		fclose(file);
+	return lines;
+}
+
+static void reports_are_on_record_before_they_are_confirmed(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_LOGIN);
+
+	say_text(fd, HELLO REPORT("1") REPORT("2") "UPSTREAM\t3\tuser=incomplete\n" REPORT("4"));
+	expect(fd, "DONE\t4\n");
+	assert_non_null(strstr(heard, "BAD\t0\t"));
+	assert_non_null(strstr(heard, "DONE\t1\nDONE\t2\nDONE\t4\n"));
+	assert_int_equal(records(), 3);
+	/* Who reports and goes at once has reported. */
+	say_text(fd, REPORT("5"));
+	(void)close(fd);
+	for (unsigned int i = 0; i < PATIENCE_MSECS / 20 && records() < 4; i++)
+		run(20);
+	assert_int_equal(records(), 4);
+}
+
+static void more_reports_than_are_written_together_are_confirmed_too(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_LOGIN);
+	struct mauth_buf text = { 0 };
+	char last[32];
+
+	mauth_buf_puts(&text, HELLO);
+	for (unsigned int id = 1; id <= 2 * MAUTH_REPORTS_TOGETHER + 1; id++)
+		mauth_buf_printf(&text, "UPSTREAM\t%u\tuser=" ALICE "\tservice=imap\tresult=accepted\n", id);
+	say_text(fd, text.data);
+	snprintf(last, sizeof(last), "DONE\t%u\n", 2 * MAUTH_REPORTS_TOGETHER + 1);
+	expect(fd, last);
+	assert_int_equal(records(), 2 * MAUTH_REPORTS_TOGETHER + 1);
+	mauth_buf_free(&text);
+	(void)close(fd);
+}
+
+static void reports_that_cannot_be_recorded_fail_each(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_LOGIN);
+
+	assert_int_equal(mkdir(site->audit, 0700), 0);
+	say_text(fd, HELLO REPORT("1") REPORT("2"));
+	expect(fd, "FAIL\t1\tcode=audit\n");
+	expect(fd, "FAIL\t2\tcode=audit\n");
+	assert_null(strstr(heard, "DONE"));
+	(void)rmdir(site->audit);
+	say_text(fd, REPORT("3"));
+	expect(fd, "DONE\t3\n");
+	assert_int_equal(records(), 1);
+	(void)close(fd);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -566,6 +632,9 @@ int main(void)
 		CASE(gone_client_cancels_its_logins),
 		CASE(status_names_what_is_cached),
 		CASE(lookup_gives_no_token),
+		CASE(reports_are_on_record_before_they_are_confirmed),
+		CASE(more_reports_than_are_written_together_are_confirmed_too),
+		CASE(reports_that_cannot_be_recorded_fail_each),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,7 +201,8 @@ static void a_refusal_is_told_with_what_to_do_about_it(void **state)
 
 		world_begin(&w);
 		world_open(&w);
-		assert_int_equal(mauth_broker_upstream(w.broker, &report, &error), MAUTH_OK);
+		mauth_broker_upstream(w.broker, &report);
+		assert_int_equal(mauth_broker_record_reports(w.broker, &error), MAUTH_OK);
 		assert_non_null(strstr(w.sinks.lines, rows[i].advice));
 		assert_non_null(strstr(w.sinks.records, rows[i].advice));
 		assert_non_null(strstr(w.sinks.lines, "warning upstream refused"));
@@ -227,6 +228,30 @@ static void a_report_that_cannot_be_recorded_is_not_confirmed(void **state)
 	world_end(&w);
 }
 
+static void reports_are_recorded_together_or_not_at_all(void **state)
+{
+	struct mauth_upstream_report report = { .user = ALICE, .result = MAUTH_UPSTREAM_ACCEPTED };
+	struct world w;
+	struct mauth_error error;
+
+	world_begin(&w);
+	world_open(&w);
+	w.sinks.audit_broken = true;
+	for (unsigned int i = 0; i < 3; i++)
+		mauth_broker_upstream(w.broker, &report);
+	assert_int_equal(mauth_broker_record_reports(w.broker, &error), MAUTH_AUDIT);
+	w.sinks.audit_broken = false;
+	assert_int_equal(mauth_broker_record_reports(w.broker, &error), MAUTH_OK);
+	assert_int_equal(w.sinks.records_count, 0);
+	for (unsigned int i = 0; i < 3; i++)
+		mauth_broker_upstream(w.broker, &report);
+	assert_int_equal(w.sinks.records_count, 0);
+	assert_int_equal(mauth_broker_record_reports(w.broker, &error), MAUTH_OK);
+	assert_int_equal(w.sinks.records_count, 3);
+	assert_int_equal(w.sinks.appends, 1);
+	world_end(&w);
+}
+
 static void a_report_about_somebody_unknown_is_recorded_as_it_is(void **state)
 {
 	static const char *const users[] = { "bob@example.org", "bob", "\xff\n@contoso.com", "" };
@@ -239,7 +264,8 @@ static void a_report_about_somebody_unknown_is_recorded_as_it_is(void **state)
 	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
 		struct mauth_upstream_report report = { .user = users[i], .result = MAUTH_UPSTREAM_ACCEPTED };
 
-		assert_int_equal(mauth_broker_upstream(w.broker, &report, &error), MAUTH_OK);
+		mauth_broker_upstream(w.broker, &report);
+		assert_int_equal(mauth_broker_record_reports(w.broker, &error), MAUTH_OK);
 	}
 	assert_int_equal(world_count(w.sinks.records, "\n"), 4);
 	assert_int_equal(world_count(w.sinks.lines, "\n"), 4);
@@ -264,6 +290,7 @@ int main(void)
 		cmocka_unit_test(both_legs_are_on_record_under_one_session),
 		cmocka_unit_test(a_refusal_is_told_with_what_to_do_about_it),
 		cmocka_unit_test(a_report_that_cannot_be_recorded_is_not_confirmed),
+		cmocka_unit_test(reports_are_recorded_together_or_not_at_all),
 		cmocka_unit_test(a_report_about_somebody_unknown_is_recorded_as_it_is),
 	};
 
