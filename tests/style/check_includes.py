@@ -15,6 +15,7 @@ DIRECTIONS = {
     "src/compat": (["modernauth/", "core/mem.h", "compat/"], True),
     "src/passdb": (["modernauth/", "client/", "compat/", "passdb/"], True),
     "src/login": (["modernauth/", "client/", "compat/", "login/"], True),
+    "src/doveadm": (["modernauth/", "core/mem.h", "client/", "compat/", "doveadm/"], True),
     "src/broker": (["modernauth/", "core/", "client/", "compat/", "net/", "store/", "broker/"], True),
 }
 
@@ -59,6 +60,11 @@ EXPOSES = {
     "src/broker/admin-people.c": "a device password is shown once",
     "src/broker/handover-out.c": "tokens and files go to the successor",
     "src/passdb/passdb-modernauth.c": "the token goes to the login process",
+    "src/doveadm/command.c": "a device password is looked at before it is shown",
+    "src/doveadm/cmd-device.c": "a device password is shown once",
+    "src/doveadm/cmd-enroll.c": "a device password is shown once",
+    "src/doveadm/cmd-store.c": "lines of an export go to its file",
+    "src/doveadm/batch.c": "device passwords go to the file of a batch",
 }
 
 # Core is told the time and owns no process; (?<![\w>.]) keeps members and longer names out.

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* lib50_doveadm_modernauth_plugin.so: "doveadm modernauth ...", on the command line, and through the doveadm server and
+ * its HTTP API. All of it asks the broker. */
+#include "lib.h"
+#include "module-dir.h"
+
+#include "doveadm/command.h"
+
+extern MAUTH_EXPORT const char *doveadm_modernauth_plugin_version;
+MAUTH_EXPORT void doveadm_modernauth_plugin_init(struct module *module);
+MAUTH_EXPORT void doveadm_modernauth_plugin_deinit(void);
+
+const char *doveadm_modernauth_plugin_version = DOVECOT_ABI_VERSION;
+
+#define STR(name) DOVEADM_CMD_PARAM('\0', name, CMD_PARAM_STR, 0)
+#define BOOL(name) DOVEADM_CMD_PARAM('\0', name, CMD_PARAM_BOOL, 0)
+#define POSITIONAL(name) DOVEADM_CMD_PARAM('\0', name, CMD_PARAM_STR, CMD_PARAM_FLAG_POSITIONAL)
+#define END STR("timeout") DOVEADM_CMD_PARAMS_END
+
+static struct doveadm_cmd_ver2 commands[] = { {
+	.name = "modernauth status",
+	.cmd = mauth_cmd_status,
+	.usage = "[--timeout <30s>]",
+DOVEADM_CMD_PARAMS_START
+END
+}, {
+	.name = "modernauth list",
+	.cmd = mauth_cmd_list,
+	.usage = "[--expiring <14d>] [--tenant <tenant>]",
+DOVEADM_CMD_PARAMS_START
+STR("expiring")
+STR("tenant")
+END
+}, {
+	.name = "modernauth show",
+	.cmd = mauth_cmd_show,
+	.usage = "<user>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+END
+}, {
+	.name = "modernauth forget",
+	.cmd = mauth_cmd_forget,
+	.usage = "<user>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+END
+}, {
+	.name = "modernauth revoke",
+	.cmd = mauth_cmd_revoke,
+	.usage = "[--yes] <user>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+BOOL("yes")
+END
+}, {
+	.name = "modernauth enroll",
+	.cmd = mauth_cmd_enroll,
+	.usage = "[--tenant <tenant>] [--account <account>] [--mailbox <mailbox>] [--device <name>] <user> | "
+		"--batch <file.csv> [--output <file.csv>] [--tenant <tenant>] [--device <name>]",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+STR("tenant")
+STR("account")
+STR("mailbox")
+STR("device")
+STR("batch")
+STR("output")
+END
+}, {
+	.name = "modernauth device add",
+	.cmd = mauth_cmd_device_add,
+	.usage = "[--networks <ip/bits,..>] [--protocols <imap,pop3,submission>] [--expires <YYYY-MM-DD>] <user> <name>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+POSITIONAL("name")
+STR("networks")
+STR("protocols")
+STR("expires")
+END
+}, {
+	.name = "modernauth device list",
+	.cmd = mauth_cmd_device_list,
+	.usage = "[<user>]",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+END
+}, {
+	.name = "modernauth device remove",
+	.cmd = mauth_cmd_device_remove,
+	.usage = "<user> <device id or name>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+POSITIONAL("device")
+END
+}, {
+	.name = "modernauth device expire",
+	.cmd = mauth_cmd_device_expire,
+	.usage = "[--at <YYYY-MM-DD>|now] <user> <device id or name>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+POSITIONAL("device")
+STR("at")
+END
+}, {
+	.name = "modernauth store rekey",
+	.cmd = mauth_cmd_store_rekey,
+	.usage = "",
+DOVEADM_CMD_PARAMS_START
+END
+}, {
+	.name = "modernauth store export",
+	.cmd = mauth_cmd_store_export,
+	.usage = "[--force] <file>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("file")
+BOOL("force")
+END
+}, {
+	.name = "modernauth store import",
+	.cmd = mauth_cmd_store_import,
+	.usage = "[--replace] <file>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("file")
+BOOL("replace")
+END
+} };
+
+void doveadm_modernauth_plugin_init(struct module *module)
+{
+	for (size_t i = 0; i < N_ELEMENTS(commands); i++)
+		doveadm_cmd_register_ver2(&commands[i]);
+}
+
+void doveadm_modernauth_plugin_deinit(void)
+{
+}
