@@ -27,7 +27,8 @@ struct mauth_admin_field {
 
 enum mauth_admin_kind { MAUTH_ADMIN_ROW, MAUTH_ADMIN_NOTE, MAUTH_ADMIN_CODE, MAUTH_ADMIN_OK, MAUTH_ADMIN_FAIL };
 
-/* One line of the broker. Texts are valid UTF-8 without control characters, whatever was sent. OK and FAIL end a request. */
+/* One line of the broker. Texts are valid UTF-8 without control characters, whatever was sent. OK and FAIL end a
+ * request. */
 struct mauth_admin_reply {
 	uint32_t id;
 	enum mauth_admin_kind kind;
@@ -48,7 +49,8 @@ enum mauth_status mauth_admin_ask(struct mauth_admin *admin, const char *verb, c
 				  uint32_t *id_r, struct mauth_error *error_r);
 
 /* Waits for the next line to any open request, at most timeout_msecs. *reply_r lives until the next call.
- * MAUTH_TIMEOUT: there was none; MAUTH_CANCELLED: stop_fd. Everything else is the end: nothing will be answered any more. */
+ * MAUTH_TIMEOUT: there was none; MAUTH_CANCELLED: stop_fd. Everything else is the end: nothing will be answered any
+ * more. */
 enum mauth_status mauth_admin_next(struct mauth_admin *admin, unsigned int timeout_msecs,
 				   const struct mauth_admin_reply **reply_r, struct mauth_error *error_r);
 

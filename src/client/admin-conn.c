@@ -11,8 +11,8 @@
 /* Before the attempt after a failed one; a master that restarts needs a moment. */
 #define BACKOFF_MIN_MSECS 50
 #define BACKOFF_MAX_MSECS 1000
-/* In a row: connections that end before the broker has said anything; that end instead of an answer (what was asked may be
- * what killed it, so not for ever); that are told to go to the successor (which may not be there yet). */
+/* In a row: connections that end before the broker has said anything; that end instead of an answer (what was asked may
+ * be what killed it, so not for ever); that are told to go to the successor (which may not be there yet). */
 #define UNHEARD_MAX 3u
 #define LOSSES_MAX 3u
 #define BYES_MAX 10u
@@ -84,7 +84,8 @@ enum mauth_status admin_fail_connect(const struct mauth_admin *admin, int error,
 {
 	enum mauth_status status = error == EACCES || error == EPERM ? MAUTH_CONFIG : MAUTH_TEMPORARY;
 
-	return mauth_fail(error_r, status, error, "cannot connect to the broker at %s: %s", admin->path, strerror(error));
+	return mauth_fail(error_r, status, error, "cannot connect to the broker at %s: %s", admin->path,
+			  strerror(error));
 }
 
 enum mauth_status admin_reconnect(struct mauth_admin *admin, struct mauth_error *error_r)
@@ -102,7 +103,8 @@ enum mauth_status admin_reconnect(struct mauth_admin *admin, struct mauth_error 
 enum mauth_status admin_bye(struct mauth_admin *admin, struct mauth_error *error_r)
 {
 	if (++admin->byes > BYES_MAX)
-		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the broker at %s is restarted again and again", admin->path);
+		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the broker at %s is restarted again and again",
+				  admin->path);
 	disconnect(admin, BACKOFF_MIN_MSECS * (admin->byes - 1));
 	return MAUTH_OK;
 }
@@ -112,8 +114,8 @@ static enum mauth_status connection_ended(struct mauth_admin *admin, struct maut
 	unsigned int *count = admin->heard ? &admin->losses : &admin->unheard;
 
 	if (++*count > (admin->heard ? LOSSES_MAX : UNHEARD_MAX))
-		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the broker at %s closes connections instead of answering",
-				  admin->path);
+		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the broker at %s closes connections instead of "
+				  "answering", admin->path);
 	disconnect(admin, BACKOFF_MIN_MSECS * *count);
 	return MAUTH_OK;
 }

@@ -14,12 +14,13 @@ static enum mauth_status hello(struct mauth_admin *admin, char *text, size_t siz
 	const char *why, *role;
 
 	if (!mauth_wire_parse(text, size, false, line, &why))
-		return mauth_fail(error_r, MAUTH_PROTOCOL, 0, "who listens on %s is not a broker: %s", admin->path, why);
+		return mauth_fail(error_r, MAUTH_PROTOCOL, 0, "who listens on %s is not a broker: %s", admin->path,
+				  why);
 	if (!admin->version_seen) {
 		if (strcmp(line->verb, "VERSION") != 0 || line->count < 3 ||
 		    strcmp(line->fields[0].value, "modernauth") != 0 || strcmp(line->fields[1].value, "1") != 0)
-			return mauth_fail(error_r, MAUTH_PROTOCOL, 0, "who listens on %s is not a broker of this version",
-					  admin->path);
+			return mauth_fail(error_r, MAUTH_PROTOCOL, 0, "who listens on %s is not a broker of this "
+					  "version", admin->path);
 		admin->version_seen = true;
 		return MAUTH_OK;
 	}
@@ -68,7 +69,7 @@ static const char *put_text(char **pos, const char *text, size_t size)
 	return begin;
 }
 
-/* The fields of the line as texts that may be shown. They are not longer than the line, and each may need a NUL more. */
+/* The fields of the line as texts that may be shown. All are not longer than the line; each may need a NUL more. */
 static void fill_texts(struct mauth_admin *admin)
 {
 	struct mauth_admin_reply *reply = &admin->reply;

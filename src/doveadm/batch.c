@@ -2,6 +2,7 @@
 #include "doveadm/batch.h"
 #include "doveadm/csv.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -26,7 +27,10 @@ static const struct {
 	[IN_DEVICE] = { "device", 64 },
 };
 
-enum { OUT_USER, OUT_ACCOUNT, OUT_MAILBOX, OUT_STATE, OUT_CODE, OUT_URI, OUT_EXPIRES_AT, OUT_PASSWORD, OUT_ERROR, OUT_COUNT };
+enum {
+	OUT_USER, OUT_ACCOUNT, OUT_MAILBOX, OUT_STATE, OUT_CODE, OUT_URI, OUT_EXPIRES_AT, OUT_PASSWORD, OUT_ERROR,
+	OUT_COUNT
+};
 static const char *const out_columns[OUT_COUNT] = {
 	"user", "account", "mailbox", "state", "code", "uri", "expires_at", "device_password", "error",
 };
@@ -55,6 +59,19 @@ static struct mauth_batch_row *add_row(struct mauth_batch *batch)
 	return row;
 }
 
+/* Text about a line of the file called name. */
+static enum mauth_status MAUTH_PRINTF(4, 5)
+fail_at(struct mauth_error *error_r, const char *name, unsigned int line, const char *fmt, ...)
+{
+	char text[MAUTH_TEXT_MAX];
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u%s", name, line, text);
+}
+
 /* --- the input ----------------------------------------------------------------------------------------------- */
 
 static enum mauth_status read_header(struct mauth_csv *csv, int columns_r[static MAUTH_CSV_FIELDS_MAX], size_t *count_r,
@@ -73,16 +90,15 @@ static enum mauth_status read_header(struct mauth_csv *csv, int columns_r[static
 		while (column < IN_COUNT && strcmp(in_columns[column].name, record.fields[i]) != 0)
 			column++;
 		if (column == IN_COUNT)
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: unknown column \"%.64s\"; known are user, account, "
-					  "mailbox and device, separated by commas", csv->name, record.line, record.fields[i]);
+			return fail_at(error_r, csv->name, record.line, ": unknown column \"%.64s\"; known are user, "
+				       "account, mailbox and device, separated by commas", record.fields[i]);
 		if ((seen & 1u << column) != 0)
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: column %s is there twice", csv->name,
-					  record.line, record.fields[i]);
+			return fail_at(error_r, csv->name, record.line, ": column %s is there twice", record.fields[i]);
 		seen |= 1u << column;
 		columns_r[i] = column;
 	}
 	if ((seen & 1u << IN_USER) == 0)
-		return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line 1: there is no column user", csv->name);
+		return fail_at(error_r, csv->name, 1, ": there is no column user");
 	return MAUTH_OK;
 }
 
@@ -110,16 +126,15 @@ static enum mauth_status read_row(struct mauth_batch *batch, const char *name, c
 		const char *value = record->fields[i], *column = in_columns[columns[i]].name;
 
 		if (strlen(value) > in_columns[columns[i]].max)
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column %s: longer than %zu octets", name,
-					  record->line, column, in_columns[columns[i]].max);
+			return fail_at(error_r, name, record->line, ", column %s: longer than %zu octets", column,
+				       in_columns[columns[i]].max);
 		if (!is_clean(value))
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column %s: a control character", name,
-					  record->line, column);
+			return fail_at(error_r, name, record->line, ", column %s: a control character", column);
 		if (*value != '\0')
 			*texts[columns[i]] = mauth_strdup(value);
 	}
 	if (row->user == NULL)
-		return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column user: is empty", name, record->line);
+		return fail_at(error_r, name, record->line, ", column user: is empty");
 	return MAUTH_OK;
 }
 
@@ -157,8 +172,8 @@ static enum mauth_status check_twice(const struct mauth_batch *batch, const char
 
 	for (size_t i = 1; i < batch->asked && status == MAUTH_OK; i++) {
 		if (strcasecmp(by_user[i - 1].user, by_user[i].user) == 0)
-			status = mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column user: %s is in line %u, too", name,
-					    by_user[i].line, by_user[i].user, by_user[i - 1].line);
+			status = fail_at(error_r, name, by_user[i].line, ", column user: %s is in line %u, too",
+					 by_user[i].user, by_user[i - 1].line);
 	}
 	free(by_user);
 	return status;
@@ -176,11 +191,10 @@ static enum mauth_status read_rows(struct mauth_batch *batch, struct mauth_csv *
 		if (status != MAUTH_OK || record.count == 0)
 			break;
 		if (record.count != count)
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: %zu fields, but the header has %zu", csv->name,
-					  record.line, record.count, count);
+			return fail_at(error_r, csv->name, record.line, ": %zu fields, but the header has %zu",
+				       record.count, count);
 		if (batch->count == MAUTH_BATCH_ROWS_MAX)
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: more than %u users", csv->name, record.line,
-					  MAUTH_BATCH_ROWS_MAX);
+			return fail_at(error_r, csv->name, record.line, ": more than %u users", MAUTH_BATCH_ROWS_MAX);
 		status = read_row(batch, csv->name, &record, columns, error_r);
 	}
 	return status;
@@ -250,10 +264,10 @@ static enum mauth_status resume_row(struct mauth_batch *batch, const struct user
 	enum mauth_batch_state state;
 
 	if (!parse_state(record->fields[OUT_STATE], &state))
-		return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column state: unknown state \"%.32s\"", name,
-				  record->line, record->fields[OUT_STATE]);
+		return fail_at(error_r, name, record->line, ", column state: unknown state \"%.32s\"",
+			       record->fields[OUT_STATE]);
 	if (found == NULL && batch->count == 2 * MAUTH_BATCH_ROWS_MAX)
-		return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: too many users", name, record->line);
+		return fail_at(error_r, name, record->line, ": too many users");
 	row = found != NULL ? &batch->rows[found->row] : add_row(batch);
 	if (found == NULL)
 		row->user = mauth_strdup(user);
@@ -270,7 +284,8 @@ static enum mauth_status resume_row(struct mauth_batch *batch, const struct user
 	return MAUTH_OK;
 }
 
-enum mauth_status mauth_batch_resume(struct mauth_batch *batch, FILE *file, const char *name, struct mauth_error *error_r)
+enum mauth_status mauth_batch_resume(struct mauth_batch *batch, FILE *file, const char *name,
+				     struct mauth_error *error_r)
 {
 	struct mauth_csv csv = { .file = file, .name = name };
 	struct mauth_csv_record record;
@@ -285,8 +300,8 @@ enum mauth_status mauth_batch_resume(struct mauth_batch *batch, FILE *file, cons
 		if (status != MAUTH_OK || record.count == 0)
 			break;
 		if (record.count != OUT_COUNT)
-			status = mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: %zu fields instead of %d", name, record.line,
-					    record.count, OUT_COUNT);
+			status = fail_at(error_r, name, record.line, ": %zu fields instead of %d", record.count,
+					 OUT_COUNT);
 		else
 			status = resume_row(batch, by_user, name, &record, error_r);
 	}
@@ -326,8 +341,8 @@ void mauth_batch_free(struct mauth_batch *batch)
 {
 	for (size_t i = 0; i < batch->count; i++) {
 		struct mauth_batch_row *row = &batch->rows[i];
-		char *texts[] = { row->user, row->account, row->mailbox, row->device, row->real_account, row->real_mailbox,
-			row->code, row->uri, row->error };
+		char *texts[] = { row->user, row->account, row->mailbox, row->device, row->real_account,
+			row->real_mailbox, row->code, row->uri, row->error };
 
 		for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++)
 			free(texts[j]);

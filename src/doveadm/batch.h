@@ -38,9 +38,11 @@ struct mauth_batch {
 
 /* Reads the input: a header, of "user" and any of "account", "mailbox", "device"; then a user a line.
  * MAUTH_CONFIG: error_r names line and column. */
-enum mauth_status mauth_batch_read(struct mauth_batch *batch, FILE *file, const char *name, struct mauth_error *error_r);
+enum mauth_status mauth_batch_read(struct mauth_batch *batch, FILE *file, const char *name,
+				   struct mauth_error *error_r);
 /* Reads what an earlier run has written. */
-enum mauth_status mauth_batch_resume(struct mauth_batch *batch, FILE *file, const char *name, struct mauth_error *error_r);
+enum mauth_status mauth_batch_resume(struct mauth_batch *batch, FILE *file, const char *name,
+				     struct mauth_error *error_r);
 /* Writes the output. */
 void mauth_batch_write(const struct mauth_batch *batch, FILE *file);
 void mauth_batch_free(struct mauth_batch *batch);

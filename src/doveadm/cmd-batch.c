@@ -21,6 +21,7 @@
 /* Requests without a first line; the broker asks Entra for each of them. */
 #define WINDOW 200u
 #define TICK_MSECS 250u
+#define DRAW_MSECS 1000
 #define WRITE_MSECS 1000
 #define WRITE_AGAIN_MSECS 5000
 #define CHECK_MSECS 1000
@@ -38,7 +39,8 @@ struct batch_run {
 	struct mauth_live live;
 	char *events[EVENTS];            /* a ring */
 	unsigned int events_count;
-	bool dirty, write_failed, stopped;
+	bool dirty, changed;             /* since it was written, since it was drawn */
+	bool write_failed, stopped;
 	int64_t started_at, heard_at, written_at, drawn_at, checked_at;      /* monotonic */
 };
 
@@ -173,13 +175,14 @@ static void draw(struct batch_run *run)
 	unsigned int count = 0, rows = mauth_live_rows(), shown;
 
 	run->drawn_at = mauth_monotonic_msecs();
+	run->changed = FALSE;
 	if (!run->live.is_tty)
 		return;
 	lines[count++] = t_strdup_printf("enrolled %zu of %zu, pending %zu, not asked %zu, expired %zu, failed %zu",
 		run->counts[MAUTH_BATCH_ENROLLED], run->batch.asked, run->counts[MAUTH_BATCH_PENDING],
 		run->counts[MAUTH_BATCH_NOT_ASKED], run->counts[MAUTH_BATCH_EXPIRED], run->counts[MAUTH_BATCH_FAILED]);
-	lines[count++] = t_strdup_printf("%s since the start%s", mauth_duration_text((run->drawn_at - run->started_at) / 1000),
-					 next_end_text(run));
+	lines[count++] = t_strdup_printf("%s since the start%s",
+		mauth_duration_text((run->drawn_at - run->started_at) / 1000), next_end_text(run));
 	lines[count++] = t_strdup_printf("codes and device passwords: %s", run->out);
 	lines[count++] = "Ctrl-C stops, the same command goes on";
 	shown = run->events_count < EVENTS ? run->events_count : EVENTS;
@@ -192,12 +195,13 @@ static void draw(struct batch_run *run)
 
 /* --- rows ---------------------------------------------------------------------------------------------------- */
 
-static void set_state(struct batch_run *run, struct mauth_batch_row *row, enum mauth_batch_state state, const char *error)
+static void set_state(struct batch_run *run, struct mauth_batch_row *row, enum mauth_batch_state state,
+		      const char *error)
 {
 	run->counts[row->state]--;
 	row->state = state;
 	run->counts[state]++;
-	run->dirty = TRUE;
+	run->dirty = run->changed = TRUE;
 	mauth_batch_set(&row->error, error);
 	/* A code that is of no use any more must not be mailed. */
 	if (state != MAUTH_BATCH_PENDING) {
@@ -313,8 +317,9 @@ static bool ask(struct batch_run *run, size_t i)
 {
 	struct mauth_batch_row *row = &run->batch.rows[i];
 	const struct mauth_admin_field fields[] = {
-		{ "user", row->user }, { "tenant", run->tenant }, { "account", row->account }, { "mailbox", row->mailbox },
-		{ "device", row->device != NULL ? row->device : run->device }, { NULL, NULL }
+		{ "user", row->user }, { "tenant", run->tenant }, { "account", row->account },
+		{ "mailbox", row->mailbox }, { "device", row->device != NULL ? row->device : run->device },
+		{ NULL, NULL }
 	};
 	struct mauth_error error;
 	uint32_t id;
@@ -365,7 +370,7 @@ static bool wait_once(struct batch_run *run)
 		return FALSE;
 	if (run->dirty && now - run->written_at >= (run->write_failed ? WRITE_AGAIN_MSECS : WRITE_MSECS))
 		(void)write_output(run);
-	if (now - run->drawn_at >= (int)TICK_MSECS)
+	if (now - run->drawn_at >= (run->changed ? (int)TICK_MSECS : DRAW_MSECS))
 		draw(run);
 	return TRUE;
 }
@@ -400,9 +405,9 @@ static void finish(struct batch_run *run)
 	/* What could not be written a moment ago is tried again, and said again. */
 	run->write_failed = FALSE;
 	if (run->dirty && !write_output(run)) {
-		i_error("codes and device passwords of this run are lost; to do: make room for %s, run the same command again, "
-			"and give those who have signed in another device password (doveadm modernauth device add)",
-			mauth_show(run->out));
+		i_error("codes and device passwords of this run are lost; to do: make room for %s, run the same "
+			"command again, and give those who have signed in another device password (doveadm modernauth "
+			"device add)", mauth_show(run->out));
 		doveadm_exit_code = EX_IOERR;
 		return;
 	}
@@ -411,7 +416,8 @@ static void finish(struct batch_run *run)
 	if (run->stopped)
 		fprintf(stderr, "Stopped. Codes stay valid until their end; the same command goes on.\n");
 	else if (left > 0)
-		fprintf(stderr, "%zu of %zu users are not enrolled; the same command goes on with them.\n", left, run->batch.asked);
+		fprintf(stderr, "%zu of %zu users are not enrolled; the same command goes on with them.\n", left,
+			run->batch.asked);
 }
 
 static void run_batch(struct batch_run *run)

@@ -62,6 +62,11 @@ void mauth_cmd_device_add(struct doveadm_cmd_context *cctx)
 	if (expires != NULL) {
 		if (!parse_end_of_day("expires", expires, &until))
 			return;
+		if (until <= time(NULL)) {
+			i_error("--expires: that day is over: %s", mauth_show(expires));
+			doveadm_exit_code = EX_USAGE;
+			return;
+		}
 		fields[4].value = t_strdup_printf("%lld", (long long)until);
 	}
 	if (mauth_command_connect(&cmd, 0) && mauth_command_ask(&cmd, "DEVICE-ADD", fields) &&
@@ -124,7 +129,9 @@ void mauth_cmd_device_expire(struct doveadm_cmd_context *cctx)
 	const char *user = mauth_command_need(cctx, "user");
 	const char *device = user == NULL ? NULL : mauth_command_need(cctx, "device");
 	const char *at = mauth_command_str(cctx, "at");
-	struct mauth_admin_field fields[] = { { "user", user }, { "device", device }, { "expires_at", NULL }, { NULL, NULL } };
+	struct mauth_admin_field fields[] = {
+		{ "user", user }, { "device", device }, { "expires_at", NULL }, { NULL, NULL }
+	};
 	char text[MAUTH_TIME_SIZE];
 	int64_t when = time(NULL);
 

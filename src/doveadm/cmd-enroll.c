@@ -36,17 +36,17 @@ static void show_code(struct enrolment *enrolment, const struct mauth_admin_repl
 	if (enrolment->has_code)
 		return;
 	enrolment->has_code = TRUE;
-	fprintf(stderr, "To sign in, open %s and enter %s (as %s); valid until %s\n", mauth_show(uri == NULL ? "?" : uri),
-		mauth_show(code == NULL ? "?" : code), mauth_show(account == NULL ? enrolment->user : account),
-		mauth_time_short(enrolment->expires_at));
+	fprintf(stderr, "To sign in, open %s and enter %s (as %s); valid until %s\n",
+		mauth_show(uri == NULL ? "?" : uri), mauth_show(code == NULL ? "?" : code),
+		mauth_show(account == NULL ? enrolment->user : account), mauth_time_short(enrolment->expires_at));
 }
 
 static void draw(struct enrolment *enrolment)
 {
-	int64_t now = mauth_monotonic_msecs();
+	int64_t now = mauth_monotonic_msecs(), pause = enrolment->live.is_tty ? TICK_MSECS / 2 : PLAIN_MSECS;
 	const char *line;
 
-	if (!enrolment->has_code || now - enrolment->drawn_at < (enrolment->live.is_tty ? (int)TICK_MSECS / 2 : PLAIN_MSECS))
+	if (!enrolment->has_code || now - enrolment->drawn_at < pause)
 		return;
 	line = t_strdup_printf("Waiting for the sign-in: %s left, asked %lld times; Ctrl-C stops waiting",
 			       mauth_duration_text(enrolment->expires_at - time(NULL)), enrolment->polls);
@@ -85,8 +85,8 @@ static void finish(struct enrolment *enrolment, const struct mauth_admin_reply *
 static void stopped(struct enrolment *enrolment)
 {
 	if (enrolment->has_code && enrolment->expires_at > time(NULL)) {
-		fprintf(stderr, "Stopped waiting. The code stays valid until %s; the same command waits for it again.\n",
-			mauth_time_short(enrolment->expires_at));
+		fprintf(stderr, "Stopped waiting. The code stays valid until %s; the same command waits for it "
+			"again.\n", mauth_time_short(enrolment->expires_at));
 	} else {
 		fprintf(stderr, "Stopped waiting. The same command goes on.\n");
 	}
@@ -183,7 +183,8 @@ static void enroll_one(struct doveadm_cmd_context *cctx)
 	if (user == NULL || !mauth_command_init(&enrolment.cmd, cctx))
 		return;
 	if (!enrolment.cmd.is_cli && mauth_command_str(cctx, "device") != NULL) {
-		i_error("enroll: a device password would be lost here; to do: modernauth device add, when the user has signed in");
+		i_error("enroll: a device password would be lost here; to do: modernauth device add, when the user has "
+			"signed in");
 		doveadm_exit_code = EX_USAGE;
 		return;
 	}

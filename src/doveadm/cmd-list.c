@@ -97,7 +97,8 @@ static void print_item(struct mauth_command *cmd, const struct mauth_admin_reply
 void mauth_cmd_show(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "item" }, { .key = "id" }, { .key = "name" }, { .key = "value", .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "item" }, { .key = "id" }, { .key = "name" }, { .key = "value", .expand = TRUE },
+		MAUTH_COLUMNS_END
 	};
 	const char *user = mauth_command_need(cctx, "user");
 	const struct mauth_admin_field fields[] = { { "user", user }, { NULL, NULL } };
@@ -159,9 +160,10 @@ static bool confirm_revoke(const struct doveadm_cmd_context *cctx, const char *u
 		doveadm_exit_code = EX_USAGE;
 		return FALSE;
 	}
-	fprintf(stderr, "The enrolment of %s, every device password and every token will be gone; they cannot be restored.\n"
-		"Revoke? [y/N] ", mauth_show(user));
-	if (fgets(answer, sizeof(answer), stdin) != NULL && (strcasecmp(answer, "y\n") == 0 || strcasecmp(answer, "yes\n") == 0))
+	fprintf(stderr, "The enrolment of %s, every device password and every token will be gone; they cannot be "
+		"restored.\nRevoke? [y/N] ", mauth_show(user));
+	if (fgets(answer, sizeof(answer), stdin) != NULL &&
+	    (strcasecmp(answer, "y\n") == 0 || strcasecmp(answer, "yes\n") == 0))
 		return TRUE;
 	fprintf(stderr, "Nothing was changed.\n");
 	doveadm_exit_code = EX_TEMPFAIL;

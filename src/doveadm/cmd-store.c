@@ -102,7 +102,7 @@ static bool write_rows(struct mauth_command *cmd, FILE *file, int64_t *rows_r)
 		if (data == NULL || strpbrk(mauth_secret_expose(data), "\r\n") != NULL ||
 		    strlen(mauth_secret_expose(data)) != mauth_secret_size(data)) {
 			mauth_secret_free(&data);
-			mauth_command_fail_text(MAUTH_PROTOCOL, "the broker sent something that is no line of an export");
+			mauth_command_fail_text(MAUTH_PROTOCOL, "the broker sent what is no line of an export");
 			return FALSE;
 		}
 		(void)fwrite(mauth_secret_expose(data), 1, mauth_secret_size(data), file);
@@ -183,8 +183,8 @@ static int read_line(struct import *import)
 	import->read++;
 	while ((octet = getc(import->file)) != EOF && octet != '\n') {
 		if (octet == '\0' || size == IMPORT_LINE_MAX) {
-			mauth_command_fail_text(MAUTH_CONFIG, "%s line %u: %s", import->path, import->read, octet == '\0' ?
-						"not a text" : "too long for a line of an export");
+			mauth_command_fail_text(MAUTH_CONFIG, "%s line %u: %s", import->path, import->read,
+						octet == '\0' ? "not a text" : "too long for a line of an export");
 			return -1;
 		}
 		import->line[size++] = (char)octet;
@@ -215,7 +215,8 @@ static bool wait_for_line(struct import *import)
 	}
 	if (reply->kind == MAUTH_ADMIN_FAIL) {
 		error = reply->error;
-		i_snprintf(error.text, sizeof(error.text), "%s line %u: %s", import->path, reply->id, reply->error.text);
+		i_snprintf(error.text, sizeof(error.text), "%s line %u: %s", import->path, reply->id,
+			   reply->error.text);
 		mauth_command_fail(&error);
 		return FALSE;
 	}

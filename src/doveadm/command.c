@@ -68,8 +68,8 @@ static void fail_connect(struct mauth_error *error)
 	const char *advice = "";
 
 	if (error->code == ENOENT || error->code == ECONNREFUSED) {
-		advice = "check that Dovecot is running (doveadm service status modernauth) and that its configuration has "
-			"the service modernauth with the unix_listener "SOCKET_NAME" (doveconf service/modernauth)";
+		advice = "check that Dovecot is running (doveadm service status modernauth) and that its configuration "
+			"has the service modernauth with the unix_listener "SOCKET_NAME" (doveconf service/modernauth)";
 	} else if (error->code == EACCES || error->code == EPERM) {
 		advice = "run doveadm as root";
 	}

@@ -8,7 +8,8 @@ enum csv_end { CSV_END_FIELD, CSV_END_RECORD, CSV_END_FILE, CSV_END_ERROR };
 
 static enum csv_end fail_at(const struct mauth_csv *csv, struct mauth_error *error_r, const char *what)
 {
-	(void)mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column %u: %s", csv->name, csv->line, csv->column, what);
+	(void)mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u, column %u: %s", csv->name, csv->line, csv->column,
+			 what);
 	return CSV_END_ERROR;
 }
 
@@ -154,8 +155,8 @@ static enum mauth_status finish_record(const struct mauth_csv *csv, struct mauth
 	for (size_t i = 0; i < record->count; i++) {
 		record->fields[i] = csv->data.data + csv->offsets[i];
 		if (!mauth_is_utf8(record->fields[i], strlen(record->fields[i])))
-			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: field %zu is not UTF-8; save the file as CSV "
-					  "UTF-8", csv->name, record->line, i + 1);
+			return mauth_fail(error_r, MAUTH_CONFIG, 0, "%s line %u: field %zu is not UTF-8; save the file "
+					  "as CSV UTF-8", csv->name, record->line, i + 1);
 	}
 	return MAUTH_OK;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_DOVEADM_CSV_H
 #define MAUTH_DOVEADM_CSV_H
-/* Comma-separated values as RFC 4180 has them, in UTF-8. What spreadsheets add is forgiven: a byte order mark, lines that
- * end with CR LF or LF, empty lines. */
+/* Comma-separated values as RFC 4180 has them, in UTF-8. What spreadsheets add is forgiven: a byte order mark, lines
+ * that end with CR LF or LF, empty lines. */
 
 #include "core/mem.h"
 

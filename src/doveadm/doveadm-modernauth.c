@@ -70,7 +70,8 @@ END
 }, {
 	.name = "modernauth device add",
 	.cmd = mauth_cmd_device_add,
-	.usage = "[--networks <ip/bits,..>] [--protocols <imap,pop3,submission>] [--expires <YYYY-MM-DD>] <user> <name>",
+	.usage = "[--networks <ip/bits,..>] [--protocols <imap,pop3,submission>] [--expires <YYYY-MM-DD>] "
+		"<user> <name>",
 DOVEADM_CMD_PARAMS_START
 POSITIONAL("user")
 POSITIONAL("name")

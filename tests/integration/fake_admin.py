@@ -150,7 +150,7 @@ class FakeAdmin:
             assert line == "VERSION\tmodernauth\t1\t0", line
             return
         if number == 1:
-            assert line.startswith("CLIENT\tname=doveadm\tpid="), line
+            assert line.startswith(("CLIENT\tname=doveadm\tpid=", "CLIENT\tname=doveadm-server\tpid=")), line
             return
         verb, request_id, *rest = line.split("\t")
         values = dict((key, unescape(value)) for key, _, value in (field.partition("=") for field in rest))

@@ -301,7 +301,8 @@ static void the_window_keeps_requests_back(void **state)
 static void enroll_survives_a_reload(void **state)
 {
 	static const char *const script[] = { HELLO, "<ENROLL\t1\tuser=a", "<REVOKE\t2\tuser=b",
-		">CODE\t1\tuser_code=A\n", ">BYE\n", "!", HELLO, "<ENROLL\t1\tuser=a\n", ">CODE\t1\tuser_code=A\nOK\t1\n", NULL };
+		">CODE\t1\tuser_code=A\n", ">BYE\n", "!", HELLO, "<ENROLL\t1\tuser=a\n",
+		">CODE\t1\tuser_code=A\nOK\t1\n", NULL };
 	struct broker broker = { .wrong = "" };
 	struct mauth_admin *admin;
 	const struct mauth_admin_reply *reply;
@@ -367,8 +368,8 @@ static void a_broker_that_closes_every_connection(void **state)
 
 static void a_broker_that_dies_of_the_question(void **state)
 {
-	static const char *const script[] = { HELLO, "<ENROLL", "!", HELLO, "<ENROLL", "!", HELLO, "<ENROLL", "!", HELLO,
-		"<ENROLL", "!", NULL };
+	static const char *const script[] = { HELLO, "<ENROLL", "!", HELLO, "<ENROLL", "!", HELLO, "<ENROLL", "!",
+		HELLO, "<ENROLL", "!", NULL };
 	struct broker broker = { .wrong = "" };
 	struct mauth_admin *admin;
 	struct mauth_error error;
@@ -449,8 +450,8 @@ static void strangers(void **state)
 		">VERSION\tmodernauth\t1\t0\nOK\t1\n", ">\n", "~" };
 	static const char *const answers[] = { ">OK\n", ">OK\tone\n", ">\n", ">ROW\t1\ta=\001x\n", ">OK\t1\t=\n", "~",
 		">BAD\t0\treason=malformed\n",
-		">U\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\n"
-		"U\t1\nU\t1\nU\t1\nU\t1\n" };
+		">U\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\n"
+		"U\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\nU\t1\n" };
 	struct mauth_admin *admin = NULL;
 	struct mauth_error error;
 
@@ -478,7 +479,8 @@ static void strangers(void **state)
 
 static void answers_to_nobody_are_ignored(void **state)
 {
-	static const char *const script[] = { HELLO, "<STATUS\t1", ">OK\t9\nROW\t4000000000\tx=y\nFOO\t1\nOK\t1\ta=b\n", NULL };
+	static const char *const script[] = { HELLO, "<STATUS\t1",
+		">OK\t9\nROW\t4000000000\tx=y\nFOO\t1\nOK\t1\ta=b\n", NULL };
 	struct broker broker = { .wrong = "" };
 	struct mauth_admin *admin;
 
