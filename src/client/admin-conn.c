@@ -74,7 +74,7 @@ bool admin_try_connect(struct mauth_admin *admin)
 		return false;
 	}
 	admin->fd = fd;
-	admin->version_seen = admin->ready = admin->heard = false;
+	admin->version_seen = admin->ready = admin->heard = admin->fresh = false;
 	admin->unknown = 0;
 	greet(admin);
 	return true;
@@ -120,7 +120,7 @@ static enum mauth_status connection_ended(struct mauth_admin *admin, struct maut
 	return MAUTH_OK;
 }
 
-void admin_fill_out(struct mauth_admin *admin)
+static void fill_out(struct mauth_admin *admin)
 {
 	struct admin_request *req;
 
@@ -133,10 +133,11 @@ void admin_fill_out(struct mauth_admin *admin)
 	}
 }
 
-static void send_out(struct mauth_admin *admin)
+void admin_send(struct mauth_admin *admin)
 {
 	ssize_t size;
 
+	fill_out(admin);
 	while (admin->out.size > 0) {
 		size = send(admin->fd, admin->out.data, admin->out.size, MSG_NOSIGNAL);
 		if (size < 0) {
@@ -149,12 +150,11 @@ static void send_out(struct mauth_admin *admin)
 	}
 }
 
-enum mauth_status admin_transfer(struct mauth_admin *admin, struct mauth_error *error_r)
+enum mauth_status admin_receive(struct mauth_admin *admin, struct mauth_error *error_r)
 {
 	char data[MAUTH_LINE_MAX];
 	ssize_t size;
 
-	send_out(admin);
 	size = recv(admin->fd, data, sizeof(data), 0);
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return MAUTH_OK;

@@ -27,6 +27,7 @@ struct mauth_admin {
 	int fd;                          /* -1: down */
 	bool version_seen, ready;        /* of this connection, as the next two */
 	bool heard;
+	bool fresh;                      /* what there was to read has just been read */
 	unsigned int unknown;
 	unsigned int unheard, losses, byes;      /* in a row */
 	int64_t give_up_at;              /* monotonic; while down or not ready */
@@ -59,10 +60,10 @@ enum mauth_status admin_fail_connect(const struct mauth_admin *admin, int error,
 enum mauth_status admin_reconnect(struct mauth_admin *admin, struct mauth_error *error_r);
 /* Ends the connection, since the broker said BYE. */
 enum mauth_status admin_bye(struct mauth_admin *admin, struct mauth_error *error_r);
-/* Sends and receives what can be without waiting. */
-enum mauth_status admin_transfer(struct mauth_admin *admin, struct mauth_error *error_r);
-/* Moves requests from the queue to the output, as far as the window allows. */
-void admin_fill_out(struct mauth_admin *admin);
+/* What is there without waiting. */
+enum mauth_status admin_receive(struct mauth_admin *admin, struct mauth_error *error_r);
+/* What can be sent without waiting: the requests of the queue, as far as the window allows. */
+void admin_send(struct mauth_admin *admin);
 
 /* admin-reply.c */
 

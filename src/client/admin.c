@@ -118,11 +118,10 @@ static enum mauth_status wait_for_work(struct mauth_admin *admin, int64_t deadli
 	return MAUTH_OK;
 }
 
-/* One thing: a line, an attempt to connect, or waiting. */
+/* One thing: a line, an attempt to connect, reading, or sending and waiting. */
 static enum mauth_status step(struct mauth_admin *admin, int64_t deadline, const struct mauth_admin_reply **reply_r,
 			      struct mauth_error *error_r)
 {
-	enum mauth_status status;
 	bool overflow = false;
 	char *text;
 	size_t size;
@@ -141,11 +140,15 @@ static enum mauth_status step(struct mauth_admin *admin, int64_t deadline, const
 	if (admin->fd < 0 && admin->queue.first != NULL && admin_now_msecs() >= admin->attempt_at)
 		return admin_reconnect(admin, error_r);
 
-	admin_fill_out(admin);
-	status = wait_for_work(admin, deadline, error_r);
-	if (status == MAUTH_OK && admin->fd >= 0)
-		status = admin_transfer(admin, error_r);
-	return status;
+	/* A BYE is read before anything is asked that the broker would not answer any more. */
+	if (admin->fd >= 0 && !admin->fresh) {
+		admin->fresh = true;
+		return admin_receive(admin, error_r);
+	}
+	admin->fresh = false;
+	if (admin->fd >= 0)
+		admin_send(admin);
+	return wait_for_work(admin, deadline, error_r);
 }
 
 static enum mauth_status die(struct mauth_admin *admin, const struct mauth_error *error)
@@ -164,6 +167,7 @@ enum mauth_status mauth_admin_next(struct mauth_admin *admin, unsigned int timeo
 	const struct mauth_admin_reply *reply = NULL;
 	struct mauth_error error = admin->dead;
 
+	admin->fresh = false;
 	/* A broker that never stops talking must not keep anybody from stopping. */
 	if (has_stopped(admin))
 		return mauth_fail(error_r, MAUTH_CANCELLED, 0, "interrupted");
@@ -203,6 +207,9 @@ static enum mauth_status first_connection(struct mauth_admin *admin, struct maut
 		if (status == MAUTH_OK)
 			status = step(admin, admin->fd < 0 ? admin->attempt_at : admin->give_up_at, &reply, error_r);
 	}
+	/* The broker may have been the first to speak. */
+	if (status == MAUTH_OK)
+		admin_send(admin);
 	return status;
 }
 

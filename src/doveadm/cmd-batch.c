@@ -40,7 +40,7 @@ struct batch_run {
 	char *events[EVENTS];            /* a ring */
 	unsigned int events_count;
 	bool dirty, changed;             /* since it was written, since it was drawn */
-	bool write_failed, stopped;
+	bool write_failed, stopped, over;
 	int64_t started_at, heard_at, written_at, drawn_at, checked_at;      /* monotonic */
 };
 
@@ -184,7 +184,8 @@ static void draw(struct batch_run *run)
 	lines[count++] = t_strdup_printf("%s since the start%s",
 		mauth_duration_text((run->drawn_at - run->started_at) / 1000), next_end_text(run));
 	lines[count++] = t_strdup_printf("codes and device passwords: %s", run->out);
-	lines[count++] = "Ctrl-C stops, the same command goes on";
+	if (!run->over)
+		lines[count++] = "Ctrl-C stops, the same command goes on";
 	shown = run->events_count < EVENTS ? run->events_count : EVENTS;
 	if (shown + count > rows)
 		shown = rows > count ? rows - count : 0;
@@ -381,7 +382,7 @@ static void print_summary(struct batch_run *run)
 		{ .key = "users", .cell = MAUTH_CELL_COUNT }, { .key = "enrolled", .cell = MAUTH_CELL_COUNT },
 		{ .key = "pending", .cell = MAUTH_CELL_COUNT }, { .key = "not_asked", .cell = MAUTH_CELL_COUNT },
 		{ .key = "expired", .cell = MAUTH_CELL_COUNT }, { .key = "failed", .cell = MAUTH_CELL_COUNT },
-		{ .key = "file", .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "file" }, MAUTH_COLUMNS_END
 	};
 
 	mauth_command_headers(&run->cmd, columns);
@@ -398,6 +399,7 @@ static void finish(struct batch_run *run)
 {
 	size_t left = run->batch.asked - run->counts[MAUTH_BATCH_ENROLLED];
 
+	run->over = TRUE;
 	T_BEGIN {
 		draw(run);
 	} T_END;

@@ -6,7 +6,6 @@
 #include "doveadm/command.h"
 #include "doveadm/term.h"
 
-#include <stdio.h>
 #include <time.h>
 
 #define DAY_SECS 86400
@@ -26,7 +25,7 @@ static bool parse_end_of_day(const char *option, const char *text, int64_t *time
 static void print_added(struct mauth_command *cmd, const struct mauth_admin_reply *reply)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "device_id" }, { .key = "device_password", .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "device_id" }, { .key = "device_password" }, MAUTH_COLUMNS_END
 	};
 	struct mauth_secret *password;
 
@@ -41,7 +40,7 @@ static void print_added(struct mauth_command *cmd, const struct mauth_admin_repl
 	doveadm_print(mauth_secret_expose(password));
 	mauth_secret_free(&password);
 	if (cmd->is_cli)
-		fprintf(stderr, "The device password is not shown again.\n");
+		mauth_command_note_password();
 }
 
 void mauth_cmd_device_add(struct doveadm_cmd_context *cctx)
@@ -78,7 +77,7 @@ void mauth_cmd_device_add(struct doveadm_cmd_context *cctx)
 void mauth_cmd_device_list(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "user", .expand = TRUE }, { .key = "device_id" }, { .key = "name" }, { .key = "origin" },
+		{ .key = "user" }, { .key = "device_id" }, { .key = "name" }, { .key = "origin" },
 		{ .key = "expires_at", .cell = MAUTH_CELL_TIME }, { .key = "last_used_at", .cell = MAUTH_CELL_TIME },
 		{ .key = "last_ip" }, { .key = "last_service" }, { .key = "networks" }, { .key = "services" },
 		{ .key = "created_at", .cell = MAUTH_CELL_TIME }, { .key = "tenant" }, MAUTH_COLUMNS_END
@@ -98,7 +97,7 @@ static void run_change(struct doveadm_cmd_context *cctx, const char *verb, const
 		       const char *state)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "user", .expand = TRUE }, { .key = "device" }, { .key = "state" }, MAUTH_COLUMNS_END
+		{ .key = "user" }, { .key = "device" }, { .key = "state" }, MAUTH_COLUMNS_END
 	};
 	const struct mauth_admin_reply *reply;
 	struct mauth_command cmd;

@@ -61,7 +61,7 @@ static void finish(struct enrolment *enrolment, const struct mauth_admin_reply *
 {
 	static const struct mauth_column columns[] = {
 		{ .key = "user" }, { .key = "account" }, { .key = "mailbox" }, { .key = "device_id" },
-		{ .key = "device_password", .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "device_password" }, MAUTH_COLUMNS_END
 	};
 	struct mauth_command *cmd = &enrolment->cmd;
 	struct mauth_secret *password;
@@ -79,7 +79,7 @@ static void finish(struct enrolment *enrolment, const struct mauth_admin_reply *
 	}
 	doveadm_print(mauth_secret_expose(password));
 	mauth_secret_free(&password);
-	fprintf(stderr, "The device password is not shown again.\n");
+	mauth_command_note_password();
 }
 
 static void stopped(struct enrolment *enrolment)

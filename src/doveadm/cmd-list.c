@@ -14,7 +14,7 @@ static const struct mauth_admin_field no_fields[] = { { NULL, NULL } };
 void mauth_cmd_status(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "name", .expand = TRUE }, { .key = "value" }, MAUTH_COLUMNS_END
+		{ .key = "name" }, { .key = "value" }, MAUTH_COLUMNS_END
 	};
 	const struct mauth_admin_reply *reply;
 	struct mauth_command cmd;
@@ -35,7 +35,7 @@ void mauth_cmd_status(struct doveadm_cmd_context *cctx)
 void mauth_cmd_list(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "user", .expand = TRUE }, { .key = "tenant" }, { .key = "state" },
+		{ .key = "user" }, { .key = "tenant" }, { .key = "state" },
 		{ .key = "expires_at", .cell = MAUTH_CELL_TIME }, { .key = "devices", .cell = MAUTH_CELL_COUNT },
 		{ .key = "account" }, { .key = "mailbox" }, { .key = "enrolled_at", .cell = MAUTH_CELL_TIME },
 		{ .key = "refreshed_at", .cell = MAUTH_CELL_TIME }, { .key = "reason" }, MAUTH_COLUMNS_END
@@ -74,15 +74,15 @@ static bool is_time_key(const char *key)
 /* One line for each thing that is known of an item; id tells the items of one kind apart. */
 static void print_item(struct mauth_command *cmd, const struct mauth_admin_reply *reply)
 {
-	const char *item = mauth_admin_get(reply, "item"), *id = mauth_admin_get(reply, "device_id");
+	const char *item = mauth_admin_get(reply, "item");
+	const char *id_key = mauth_admin_get(reply, "device_id") != NULL ? "device_id" : "token_id";
+	const char *id = mauth_admin_get(reply, id_key);
 	int64_t time;
 
-	if (id == NULL)
-		id = mauth_admin_get(reply, "token_id");
 	for (size_t i = 0; i < reply->count; i++) {
 		const struct mauth_admin_field *field = &reply->fields[i];
 
-		if (strcmp(field->key, "item") == 0)
+		if (strcmp(field->key, "item") == 0 || strcmp(field->key, id_key) == 0)
 			continue;
 		mauth_command_print(cmd, item);
 		mauth_command_print(cmd, id);
@@ -97,7 +97,7 @@ static void print_item(struct mauth_command *cmd, const struct mauth_admin_reply
 void mauth_cmd_show(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "item" }, { .key = "id" }, { .key = "name" }, { .key = "value", .expand = TRUE },
+		{ .key = "item" }, { .key = "id" }, { .key = "name" }, { .key = "value" },
 		MAUTH_COLUMNS_END
 	};
 	const char *user = mauth_command_need(cctx, "user");

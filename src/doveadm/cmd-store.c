@@ -55,7 +55,7 @@ static void show_progress(struct progress *progress, const struct mauth_admin_re
 void mauth_cmd_store_rekey(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "resealed", .cell = MAUTH_CELL_COUNT }, { .key = "key_id", .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "resealed", .cell = MAUTH_CELL_COUNT }, { .key = "key_id" }, MAUTH_COLUMNS_END
 	};
 	const struct mauth_admin_reply *reply;
 	struct progress progress = { .said_at = 0 };
@@ -120,7 +120,7 @@ static bool write_rows(struct mauth_command *cmd, FILE *file, int64_t *rows_r)
 static void export_to(struct mauth_command *cmd, const char *path, bool force)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "rows", .cell = MAUTH_CELL_COUNT }, { .key = "file", .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "rows", .cell = MAUTH_CELL_COUNT }, { .key = "file" }, MAUTH_COLUMNS_END
 	};
 	struct mauth_out_file out = { .file = NULL };
 	struct mauth_error error;
@@ -249,7 +249,7 @@ static bool send_lines(struct import *import)
 void mauth_cmd_store_import(struct doveadm_cmd_context *cctx)
 {
 	static const struct mauth_column columns[] = {
-		{ .key = "rows", .cell = MAUTH_CELL_COUNT, .expand = TRUE }, MAUTH_COLUMNS_END
+		{ .key = "rows", .cell = MAUTH_CELL_COUNT }, MAUTH_COLUMNS_END
 	};
 	const struct mauth_admin_field fields[] = {
 		{ "replace", mauth_command_bool(cctx, "replace") ? "yes" : NULL }, { NULL, NULL }

@@ -204,17 +204,6 @@ void mauth_command_fail_text(enum mauth_status status, const char *fmt, ...)
 
 /* --- printing ------------------------------------------------------------------------------------------------ */
 
-static enum doveadm_print_header_flags header_flags(const struct mauth_column *column)
-{
-	enum doveadm_print_header_flags flags = 0;
-
-	if (column->cell == MAUTH_CELL_COUNT)
-		flags |= DOVEADM_PRINT_HEADER_FLAG_NUMBER | DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY;
-	if (column->expand)
-		flags |= DOVEADM_PRINT_HEADER_FLAG_EXPAND;
-	return flags;
-}
-
 void mauth_command_headers(struct mauth_command *cmd, const struct mauth_column *columns)
 {
 	if (cmd->printing)
@@ -222,7 +211,8 @@ void mauth_command_headers(struct mauth_command *cmd, const struct mauth_column 
 	cmd->printing = TRUE;
 	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
 	for (; columns->key != NULL; columns++)
-		doveadm_print_header(columns->key, columns->key, header_flags(columns));
+		doveadm_print_header(columns->key, columns->key, columns->cell == MAUTH_CELL_COUNT ?
+				     DOVEADM_PRINT_HEADER_FLAG_NUMBER : 0);
 }
 
 void mauth_command_print(struct mauth_command *cmd, const char *text)
@@ -236,6 +226,13 @@ void mauth_command_print_time(struct mauth_command *cmd, int64_t time)
 
 	mauth_time_text(time, text);
 	mauth_command_print(cmd, t_strdup(text));
+}
+
+void mauth_command_note_password(void)
+{
+	doveadm_print_flush();
+	(void)fflush(stdout);
+	fprintf(stderr, "The device password is not shown again.\n");
 }
 
 static void print_cell(struct mauth_command *cmd, const struct mauth_column *column,

@@ -59,14 +59,15 @@ enum mauth_cell { MAUTH_CELL_TEXT, MAUTH_CELL_TIME, MAUTH_CELL_COUNT };
 struct mauth_column {
 	const char *key;                 /* in the reply, and the title */
 	enum mauth_cell cell;
-	bool expand;
 };
-#define MAUTH_COLUMNS_END { NULL, MAUTH_CELL_TEXT, FALSE }
+#define MAUTH_COLUMNS_END { NULL, MAUTH_CELL_TEXT }
 /* Prints the headers if they are not out yet. */
 void mauth_command_headers(struct mauth_command *cmd, const struct mauth_column *columns);
 /* Prints what reply has for columns. */
 bool mauth_command_row(struct mauth_command *cmd, const struct mauth_column *columns,
 		       const struct mauth_admin_reply *reply);
+/* Says, after what has been printed, that a device password in it is shown this once. */
+void mauth_command_note_password(void);
 /* One cell; NULL and "" are not known. */
 void mauth_command_print(struct mauth_command *cmd, const char *text);
 void mauth_command_print_time(struct mauth_command *cmd, int64_t time);

@@ -7,6 +7,7 @@
 #include "core/mem.h"
 #include "doveadm/term.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
