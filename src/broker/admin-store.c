@@ -50,6 +50,7 @@ bool admin_rekey(struct mauth_session *session, const struct mauth_wire_line *li
 struct exporting {
 	struct mauth_session *session;
 	uint32_t id;
+	unsigned int lines;
 };
 
 static void export_line(const char *text, void *context)
@@ -59,11 +60,12 @@ static void export_line(const char *text, void *context)
 	admin_begin(exporting->session, exporting->id, "ROW");
 	mauth_wire_str(&exporting->session->out, "data", text);
 	admin_end(exporting->session);
+	exporting->lines++;
 }
 
 bool admin_export(struct mauth_session *session, const struct mauth_wire_line *line)
 {
-	struct exporting exporting = { session, line->id };
+	struct exporting exporting = { .session = session, .id = line->id };
 	struct mauth_vault *vault = admin_vault(session, line->id);
 	struct mauth_error error;
 	enum mauth_status status;
@@ -78,7 +80,7 @@ bool admin_export(struct mauth_session *session, const struct mauth_wire_line *l
 		return true;
 	}
 	admin_begin(session, line->id, "OK");
-	mauth_wire_num(&session->out, "rows", (int64_t)rows);
+	mauth_wire_num(&session->out, "rows", exporting.lines);
 	admin_end(session);
 	return true;
 }
