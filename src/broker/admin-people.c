@@ -272,6 +272,28 @@ static void revoke_devices(struct revocation *revocation, struct mauth_devices *
 	}
 }
 
+static void link_removed(const struct mauth_error *error, void *context)
+{
+	revocation_done(context, error);
+}
+
+/* Whose account and mailbox the login stood for. */
+static void revoke_link(struct revocation *revocation, struct mauth_vault *vault)
+{
+	const struct mauth_mailbox *where = &revocation->op->where;
+	struct mauth_store_row row = { .kind = MAUTH_LINK_KIND };
+	char *name;
+
+	if (mauth_vault_link(vault, where->tenant->name, where->login) == NULL)
+		return;
+	mauth_vault_set_link(vault, where->tenant->name, where->login, NULL, NULL);
+	name = mauth_store_name(where->tenant->name, where->login);
+	row.name = name;
+	revocation->waiting++;
+	mauth_store_write(mauth_vault_store(vault), &row, 1, link_removed, revocation);
+	free(name);
+}
+
 bool admin_revoke(struct mauth_session *session, const struct mauth_wire_line *line)
 {
 	struct mauth_vault *vault;
@@ -290,6 +312,7 @@ bool admin_revoke(struct mauth_session *session, const struct mauth_wire_line *l
 	revocation->waiting = 1;
 	mauth_enrol_forget(mauth_broker_enrols(session->service->broker), where.tenant, where.login);
 	revoke_devices(revocation, mauth_vault_devices(vault));
+	revoke_link(revocation, vault);
 	/* An account that others use, too, is revoked by its own name. */
 	if (strcmp(where.account, where.login) == 0 &&
 	    mauth_enrolments_remove(mauth_vault_enrolments(vault), where.tenant->name, where.account, enrolment_removed, revocation,

@@ -65,10 +65,12 @@ static void read_credential(struct mauth_storage *storage)
 		return;
 	path = mauth_printf("%s/" CREDENTIAL, dir);
 	status = mauth_key_file_read(path, &storage->credential, &error);
-	if (status == MAUTH_OK)
+	if (status == MAUTH_OK) {
 		storage->key_path = mauth_strdup(path);
-	else if (status != MAUTH_USER_UNKNOWN)
+		storage->key_file.fixed = true;
+	} else if (status != MAUTH_USER_UNKNOWN) {
 		mauth_log(storage->service->log, MAUTH_ERROR, "systemd's credential cannot be used: %s", error.text);
+	}
 	free(path);
 }
 

@@ -71,7 +71,7 @@ static void ran_out(struct enrol *enrol)
 {
 	struct mauth_error error;
 
-	mauth_fail(&error, MAUTH_INTERACTION, 0, "the code was not entered in time");
+	mauth_fail(&error, MAUTH_EXPIRED, 0, "the code was not entered in time");
 	snprintf(error.advice, sizeof(error.advice), "start the enrolment again");
 	enrol_end(enrol, NULL, &error);
 }

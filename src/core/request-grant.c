@@ -79,7 +79,6 @@ static enum step ask_devices(struct mauth_login *login)
 		login->right_elsewhere = true;
 		snprintf(login->device_id, sizeof(login->device_id), "%s", device->id);
 		snprintf(login->device_name, sizeof(login->device_name), "%s", device->name);
-		error.status = MAUTH_POLICY;
 		return login_refuse(login, "device password", &error);
 	case MAUTH_DEVICE_NO_MATCH:
 		break;
@@ -175,6 +174,13 @@ static enum step no_way(struct mauth_login *login)
 			 "or a passdb before ours (skip = unauthenticated)", login->where.login);
 		return login_refuse(login, "tenant", &error);
 	}
+	/* Nobody can say whether he is enrolled: that is our trouble, not his. */
+	if (login->broker->vault == NULL && login_has_grant(login, MAUTH_GRANT_ENROLLED)) {
+		error = login->broker->vault_error;
+		if (error.status == MAUTH_OK)
+			mauth_fail(&error, MAUTH_CONFIG, 0, "the store is not open");
+		return login_refuse(login, "store", &error);
+	}
 	mauth_fail(&error, MAUTH_INTERACTION, 0, "the password is right, but there is no way to a token (%.400s)", login->skipped);
 	snprintf(error.advice, sizeof(error.advice), "doveadm modernauth enroll %.320s", login->where.account);
 	snprintf(error.tell, sizeof(error.tell), "This mailbox is not connected to Exchange Online. Ask your administrator.");
@@ -218,6 +224,9 @@ static enum step grant_failed(struct mauth_login *login)
 
 	if ((mauth_login_is_outage(first.status) || first.status == MAUTH_LOCKED) && login_fall_back(login))
 		return STEP_FINISH;
+	/* The password is right, and Entra wants to see the user: so be it. */
+	if (first.status == MAUTH_INTERACTION && grant_of(login) == MAUTH_GRANT_PASSWORD && login_may_enrol(login))
+		return STEP_ENROL;
 	if (!may_go_on(login))
 		return STEP_FINISH;
 	skip(login, first.text);

@@ -21,7 +21,7 @@ struct vault_rekey {
 	struct row_name *rows;               /* found at the last look */
 	size_t count, at, done, total;
 	unsigned int looks;
-	mauth_rekey_fn *progress;            /* NULL: nobody listens any more */
+	mauth_rekey_fn *progress;            /* NULL: nobody has asked for it */
 	void *context;
 };
 
@@ -98,9 +98,16 @@ static enum mauth_status write_keys(struct mauth_vault *vault, const struct maut
 static void retire(struct vault_rekey *rekey)
 {
 	struct mauth_vault *vault = rekey->vault;
-	struct mauth_keyring *only = mauth_keyring_dup(vault->keyring);
+	struct mauth_keyring *only;
 	struct mauth_error error;
 
+	if (vault->deps.key_file->fixed) {
+		mauth_log(vault->deps.log, MAUTH_INFO, "everything in the store is sealed under the last key of %s: the older ones "
+			  "can be removed", vault->deps.key_file->name);
+		end(rekey, NULL);
+		return;
+	}
+	only = mauth_keyring_dup(vault->keyring);
 	mauth_keyring_retire(only);
 	if (write_keys(vault, only, &error) != MAUTH_OK) {
 		mauth_keyring_free(&only);
@@ -248,6 +255,15 @@ static void first_step(void *context)
 	look(rekey);
 }
 
+void vault_reseal(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context)
+{
+	vault->rekey = mauth_new(sizeof(*vault->rekey));
+	vault->rekey->vault = vault;
+	vault->rekey->progress = progress;
+	vault->rekey->context = context;
+	vault->rekey->timer = mauth_timer_add(vault->deps.loop, 0, first_step, vault->rekey);
+}
+
 enum mauth_status mauth_vault_rekey(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context,
 				    struct mauth_error *error_r)
 {
@@ -267,16 +283,6 @@ enum mauth_status mauth_vault_rekey(struct mauth_vault *vault, mauth_rekey_fn *p
 	}
 	mauth_keyring_free(&vault->keyring);
 	vault->keyring = keyring;
-	vault->rekey = mauth_new(sizeof(*vault->rekey));
-	vault->rekey->vault = vault;
-	vault->rekey->progress = progress;
-	vault->rekey->context = context;
-	vault->rekey->timer = mauth_timer_add(vault->deps.loop, 0, first_step, vault->rekey);
+	vault_reseal(vault, progress, context);
 	return MAUTH_OK;
-}
-
-void mauth_vault_rekey_forget(struct mauth_vault *vault, const void *context)
-{
-	if (vault->rekey != NULL && vault->rekey->context == context)
-		vault->rekey->progress = NULL;
 }

@@ -266,6 +266,8 @@ enum mauth_status mauth_vault_open(const struct mauth_vault_deps *deps, struct m
 		mauth_vault_free(&vault);
 		return status;
 	}
+	if (mauth_keyring_count(vault->keyring) > 1)
+		vault_reseal(vault, NULL, NULL);
 	*vault_r = vault;
 	return MAUTH_OK;
 }

@@ -18,6 +18,7 @@ struct mauth_key_file {
 	enum mauth_status (*write)(void *context, const struct mauth_secret *text, bool create_only,
 				   struct mauth_error *error_r);
 	const char *name;                    /* for messages: its path */
+	bool fixed;                          /* only somebody else can change it: write() fails */
 	void *context;
 };
 
@@ -65,7 +66,9 @@ void mauth_vault_set_link(struct mauth_vault *vault, const char *tenant, const c
 			  const char *mailbox);
 
 /* -- vault-rekey.c: a fresh key, then everything that is sealed is sealed again, a few rows at a time while the service goes
- * on; at last the old keys are dropped from the key file. One at a time: MAUTH_TEMPORARY while one is under way. */
+ * on; at last the old keys are dropped from the key file. One at a time: MAUTH_TEMPORARY while one is under way. A key file that
+ * has several keys when the vault is opened has seen a rekey that did not come to its end, or an admin who has added one:
+ * everything is sealed under the last one then. */
 struct mauth_rekey_progress {
 	size_t done, total;
 	bool finished;
@@ -76,8 +79,6 @@ typedef void mauth_rekey_fn(const struct mauth_rekey_progress *progress, void *c
 /* progress may be called often, never before this returns; finished comes once. */
 enum mauth_status mauth_vault_rekey(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context,
 				    struct mauth_error *error_r);
-/* Nobody wants to hear of it any more; it goes on. */
-void mauth_vault_rekey_forget(struct mauth_vault *vault, const void *context);
 
 /* -- vault-export.c: all rows as lines of text, each sealed, numbered and the last one marked, so that none can be left out.
  * Whoever imports needs the key file that was in force. */

@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_sessionstart(session):
-    for path in ("modernauth", "modules/auth/libauthdb_modernauth.so", "modules/login/libmodernauth_login.so"):
+    for path in ("modernauth", "modules/auth/libauthdb_modernauth.so", "modules/login/libmodernauth_login.so",
+                 "modules/doveadm/lib50_doveadm_modernauth_plugin.so"):
         assert os.path.exists(os.path.join(sanitizer.LIBEXEC, path)), \
             "%s is not installed: meson install -C BUILD" % path
     assert sanitizer.available(), "valgrind is not installed"
