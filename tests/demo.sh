@@ -44,6 +44,7 @@ tenant "contoso" {
   domains   = {"contoso.com"}
   tenant_id = "contoso.onmicrosoft.com"
   client_id = "a0000000-0000-4000-8000-000000000001"
+  grants    = {"enrolled", "password"}
   # the stand-ins instead of Microsoft:
   authority = "https://127.0.0.1:$(port entra)"  ca_file = "$dir/standin/ca.pem"
   imap = "imaps://127.0.0.1:$(port imaps)"  pop3 = "pop3s://127.0.0.1:$(port pop3s)"
@@ -167,9 +168,21 @@ legs = [r["event"]["action"] for r in records]
 sys.exit(0 if legs.count("basic-auth-intercepted") == 3 and legs.count("upstream-session-opened") == 3 else 1)
 PY
 
+say "an account with MFA: no password helps, so it is enrolled once (here the stand-in plays the user's browser)"
+curl -sS -X POST -d '{"device_user": "mfa@contoso.com", "device_approve_after": 1, "device_interval": 1}' \
+	"http://127.0.0.1:$(port control)/entra/settings" >/dev/null
+if doveadm -c "$dir/dovecot.conf" -f tab modernauth enroll mfa@contoso.com --device "old phone" >"$dir/enrolled"; then
+	# The only time that it is shown.
+	printf 'user = "mfa@contoso.com:%s"\n' "$(awk 'NR == 2 { print $NF }' "$dir/enrolled")" >"$dir/curlrc"
+	doveadm -c "$dir/dovecot.conf" modernauth list
+	attempt "IMAP with its device password" $curl "imap://127.0.0.1:$imap_port/INBOX;MAILINDEX=1;SECTION=HEADER"
+else
+	failed=1
+fi
+
 if [ "$failed" != 0 ]; then
 	say "something failed; Dovecot's log:"
 	tail -40 "$dir/dovecot.log"
 	exit 1
 fi
-say "three legacy logins, upgraded to XOAUTH2"
+say "three legacy logins, and one of an enrolled account, upgraded to XOAUTH2"
