@@ -119,9 +119,12 @@ enum step login_step_verify(struct mauth_login *login)
 		return login->broker->vault == NULL && login_has_grant(login, MAUTH_GRANT_ENROLLED) && login->broker->paused ?
 			login_wait(login) : STEP_GRANT;
 	}
-	if (!wants_verified(login) || !tenant->verified_by_device)
+	if (!tenant->verified_by_device)
 		return STEP_GRANT;
-	return login->broker->vault == NULL ? without_vault(login) : ask_devices(login);
+	/* Also where only Entra's passwords are wanted: a device password is not to be sent there. */
+	if (login->broker->vault != NULL)
+		return ask_devices(login);
+	return wants_verified(login) ? without_vault(login) : STEP_GRANT;
 }
 
 /* -- which way to a token ----------------------------------------------------------------------------------- */
