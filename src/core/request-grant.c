@@ -377,7 +377,7 @@ enum step login_step_fetch(struct mauth_login *login)
 		login->waiter = mauth_flight_join(broker->flights, &want, flight_done, login, &login->joined, &login->error);
 		if (login->waiter == NULL) {
 			login->rule = login->error.status == MAUTH_CONFIG ? "remembered error" :
-				      login->error.status == MAUTH_INTERACTION ? "remembered refusal" : "breaker";
+				      mauth_login_is_outage(login->error.status) ? "breaker" : "remembered refusal";
 			login->flight.code = login->error.code;
 			return grant_failed(login);
 		}
