@@ -130,13 +130,17 @@ void mauth_follow_link(const struct mauth_broker *broker, struct mauth_mailbox *
 
 void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vault, const struct mauth_error *error)
 {
-	if (vault == NULL && broker->vault != NULL)
-		mauth_enrols_stop(broker->enrols);
+	bool goes = vault == NULL && broker->vault != NULL;
+
 	broker->vault = vault;
 	broker->enrolments = vault == NULL ? NULL : mauth_vault_enrolments(vault);
 	memset(&broker->vault_error, 0, sizeof(broker->vault_error));
 	if (error != NULL)
 		broker->vault_error = *error;
+	if (goes) {
+		mauth_enrols_stop(broker->enrols);
+		mauth_logins_leave_vault(broker);
+	}
 	if (vault != NULL)
 		mauth_enrols_load(broker->enrols);
 	mauth_logins_wake(broker);

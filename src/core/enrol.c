@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void tell_end(struct enrol *enrol, const char *device_id, const struct mauth_error *error);
+
 struct mauth_enrols *mauth_enrols_new(const struct mauth_enrols_deps *deps)
 {
 	struct mauth_enrols *enrols = mauth_new(sizeof(*enrols));
@@ -17,8 +19,14 @@ struct mauth_enrols *mauth_enrols_new(const struct mauth_enrols_deps *deps)
 
 void mauth_enrols_stop(struct mauth_enrols *enrols)
 {
-	while (enrols->list != NULL)
+	static const struct mauth_error closed = {
+		.status = MAUTH_TEMPORARY, .text = "the store is closed; what was begun goes on when it is open again",
+	};
+
+	while (enrols->list != NULL) {
+		tell_end(enrols->list, NULL, &closed);
 		enrol_free(enrols->list);
+	}
 }
 
 void mauth_enrols_free(struct mauth_enrols **enrols)
@@ -133,17 +141,14 @@ static void record(const struct enrol *enrol, const char *device_id, const struc
 	mauth_record_and_log_change(deps->audit, deps->log, &change);
 }
 
-void enrol_end(struct enrol *enrol, const char *device_id, const struct mauth_error *error)
+static void tell_end(struct enrol *enrol, const char *device_id, const struct mauth_error *error)
 {
 	struct mauth_enrol_news news = news_of(enrol, error == NULL ? MAUTH_ENROL_DONE : MAUTH_ENROL_FAILED);
 	struct mauth_enrol_listener *listener;
 
-	record(enrol, device_id, error);
 	news.error = error;
 	news.device_id = device_id;
 	news.device_password = enrol->device_password;
-	/* Nobody can listen anew: this one is not found any more. */
-	enrol_erase(enrol);
 	while ((listener = enrol->listeners) != NULL) {
 		mauth_enrol_fn *fn = listener->fn;
 		void *context = listener->context;
@@ -152,6 +157,13 @@ void enrol_end(struct enrol *enrol, const char *device_id, const struct mauth_er
 		fn(&news, context);
 		news.device_password = NULL;
 	}
+}
+
+void enrol_end(struct enrol *enrol, const char *device_id, const struct mauth_error *error)
+{
+	record(enrol, device_id, error);
+	enrol_erase(enrol);
+	tell_end(enrol, device_id, error);
 	enrol_free(enrol);
 }
 

@@ -22,10 +22,10 @@ struct mauth_enrols_deps {
 };
 struct mauth_enrols;
 struct mauth_enrols *mauth_enrols_new(const struct mauth_enrols_deps *deps);
-/* Stops asking: listeners must be gone, codes wait in the store for whoever opens it next. */
 void mauth_enrols_free(struct mauth_enrols **enrols);
 /* Takes up what a predecessor has begun. Call it when *vault has been opened, and mauth_enrols_stop() before it goes. */
 void mauth_enrols_load(struct mauth_enrols *enrols);
+/* Stops asking: codes wait in the store for whoever opens it next. Listeners are told FAILED. */
 void mauth_enrols_stop(struct mauth_enrols *enrols);
 
 /* Who shall be enrolled. Strings are copied. */

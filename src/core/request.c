@@ -328,6 +328,22 @@ void mauth_logins_wake(struct mauth_broker *broker)
 	}
 }
 
+void mauth_logins_leave_vault(struct mauth_broker *broker)
+{
+	struct mauth_login *login, *next;
+
+	for (login = broker->waiting; login != NULL; login = next) {
+		next = login->next;
+		if (login->device_waiter == NULL && login->hold == NULL)
+			continue;
+		mauth_device_cancel(&login->device_waiter);
+		if (login->hold != NULL)
+			login->hold->login = NULL;
+		login->hold = NULL;
+		login_make_ready(login, STEP_ROUTE);
+	}
+}
+
 void mauth_login_cancel(struct mauth_login **login)
 {
 	struct mauth_login *gone = *login;

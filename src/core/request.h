@@ -41,5 +41,7 @@ void mauth_broker_tend(struct mauth_broker *broker);
 void mauth_logins_turn(struct mauth_broker *broker);
 /* Makes all waiting logins without a flight ready again. */
 void mauth_logins_wake(struct mauth_broker *broker);
+/* The vault goes: those that wait for something of it begin anew. */
+void mauth_logins_leave_vault(struct mauth_broker *broker);
 
 #endif
