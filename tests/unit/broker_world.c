@@ -29,7 +29,7 @@ void world_open(struct world *world)
 	world->broker = mauth_broker_new(&host, world->config, NULL);
 }
 
-static void remember_secret(struct world *world, const char *text)
+void world_secret(struct world *world, const char *text)
 {
 	for (size_t i = 0; i < world->secrets_count; i++) {
 		if (strcmp(world->secrets[i], text) == 0)
@@ -72,9 +72,10 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 		snprintf(outcome->host, sizeof(outcome->host), "%s", grant->endpoint->host);
 		outcome->port = grant->endpoint->port;
 		outcome->cached = grant->cached;
+		outcome->verified_by = grant->verified_by;
 		outcome->expires_at = grant->expires_at;
 		outcome->status = MAUTH_OK;
-		remember_secret(outcome->world, outcome->token);
+		world_secret(outcome->world, outcome->token);
 	} else {
 		assert_int_not_equal(error->status, MAUTH_OK);
 		outcome->status = error->status;
@@ -92,7 +93,7 @@ void world_start_as(struct world *world, const char *user, const char *password,
 
 	*outcome = (struct outcome){ .world = world, .then = outcome->then, .context = outcome->context };
 	outcome->status = MAUTH_STATUS_COUNT;
-	remember_secret(world, password);
+	world_secret(world, password);
 	attempt->user = user;
 	attempt->password = secret;
 	outcome->login = mauth_login_start(world->broker, attempt, login_done, outcome);

@@ -21,13 +21,16 @@ struct world {
 	struct mauth_config *config;        /* to be changed before world_open() */
 	struct mauth_tenant *tenant;
 	struct mauth_broker *broker;
-	char *secrets[256];                 /* that must not be seen anywhere */
+	char *secrets[2048];                /* that must not be seen anywhere */
 	size_t secrets_count;
 };
 void world_begin(struct world *world);
 void world_open(struct world *world);
 /* Frees all. Fails the test if a timer, a request or a login is left, or a secret has been told. */
 void world_end(struct world *world);
+
+/* This must not be told to anybody. */
+void world_secret(struct world *world, const char *text);
 
 /* How an attempt ended. */
 struct outcome {
@@ -39,6 +42,7 @@ struct outcome {
 	char token[1200], token_id[MAUTH_TOKEN_ID_SIZE], mailbox[MAUTH_USER_MAX + 1], host[64];
 	unsigned int port;
 	bool cached;
+	enum mauth_verified_by verified_by;
 	int64_t expires_at;
 	unsigned int records;               /* in the audit when the callback came */
 	void (*then)(struct outcome *outcome);   /* what the callback does besides */

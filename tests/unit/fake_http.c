@@ -166,11 +166,11 @@ void fake_http_fail(struct fake_http *http, enum mauth_status status)
 }
 
 /* base64url of a payload, so that the token reads as a JWT */
-static void fake_jwt(char *dest, size_t size, const char *upn, unsigned int serial)
+static void fake_jwt(char *dest, size_t size, const char *upn, const char *oid, unsigned int serial)
 {
 	char payload[512], encoded[1024], *p;
 
-	snprintf(payload, sizeof(payload), "{\"upn\":\"%s\",\"oid\":\"oid-1\",\"tid\":\"tid-1\",\"jti\":\"%u\"}", upn,
+	snprintf(payload, sizeof(payload), "{\"upn\":\"%s\",\"oid\":\"%s\",\"tid\":\"tid-1\",\"jti\":\"%u\"}", upn, oid,
 		 serial);
 	EVP_EncodeBlock((unsigned char *)encoded, (const unsigned char *)payload, (int)strlen(payload));
 	for (p = encoded; *p != '\0'; p++) {
@@ -188,11 +188,27 @@ static void fake_jwt(char *dest, size_t size, const char *upn, unsigned int seri
 
 void fake_http_token(struct fake_http *http, const char *upn, unsigned int expires_in)
 {
-	char token[1200], body[1600];
+	fake_http_refreshed(http, upn, "oid-1", NULL, expires_in);
+}
 
-	fake_jwt(token, sizeof(token), upn, ++http->tokens);
-	snprintf(body, sizeof(body), "{\"token_type\":\"Bearer\",\"expires_in\":%u,\"access_token\":\"%s\"}",
-		 expires_in, token);
+void fake_http_refreshed(struct fake_http *http, const char *upn, const char *oid, const char *refresh_token,
+			 unsigned int expires_in)
+{
+	char token[1200], body[2000];
+
+	fake_jwt(token, sizeof(token), upn, oid, ++http->tokens);
+	snprintf(body, sizeof(body), "{\"token_type\":\"Bearer\",\"expires_in\":%u,\"access_token\":\"%s\"%s%s%s}",
+		 expires_in, token, refresh_token != NULL ? ",\"refresh_token\":\"" : "",
+		 refresh_token != NULL ? refresh_token : "", refresh_token != NULL ? "\"" : "");
+	fake_http_reply(http, 200, body, NULL);
+}
+
+void fake_http_device_code(struct fake_http *http, unsigned int number)
+{
+	char body[512];
+
+	snprintf(body, sizeof(body), "{\"device_code\":\"DEVICE-%u\",\"user_code\":\"USER-%u\","
+		 "\"verification_uri\":\"https://microsoft.com/devicelogin\",\"expires_in\":900,\"interval\":5}", number, number);
 	fake_http_reply(http, 200, body, NULL);
 }
 
