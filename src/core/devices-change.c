@@ -91,14 +91,13 @@ static void change_done(const struct mauth_error *error, void *context)
 	struct mauth_error reported;
 	char id[MAUTH_DEVICE_ID_SIZE];
 
-	if (change->devices == NULL) {
-		change_free(change);
-		return;
-	}
-	change_unlink(change);
-	if (error == NULL) {
+	if (change->devices != NULL)
+		change_unlink(change);
+	if (change->devices == NULL && error != NULL) {
+		reported = *error;
+	} else if (change->devices != NULL && error == NULL) {
 		change_succeeded(change);
-	} else {
+	} else if (error != NULL) {
 		mauth_fail(&reported, error->status, error->code, "%s: %s", change_failed(change), error->text);
 		memcpy(reported.advice, error->advice, sizeof(reported.advice));
 		mauth_log(change->devices->deps.log, MAUTH_ERROR, "device password %s: %s", change->name,

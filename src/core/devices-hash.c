@@ -228,6 +228,8 @@ static void job_done(void *context)
 			remember(devices, job);
 		}
 		job_answer(job);
+	} else if (job->hashed != NULL) {
+		job->hashed(NULL, job->hashed_context);
 	}
 	job_free(job);
 }

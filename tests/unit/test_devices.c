@@ -628,7 +628,7 @@ static void no_password_is_in_any_text_or_row(void **state)
 	devices_end(&world);
 }
 
-static void what_is_under_way_ends_quietly_after_the_end(void **state)
+static void what_is_under_way_ends_after_the_end(void **state)
 {
 	struct mauth_device_new new = { .tenant = CONTOSO, .user = ALICE, .name = "new" };
 	struct mauth_secret *password = NULL;
@@ -654,7 +654,8 @@ static void what_is_under_way_ends_quietly_after_the_end(void **state)
 		changes = world.changes;
 		fake_store_fail(world.store, fails == 0 ? "disk full" : NULL);
 		devices_restart(&world);
-		assert_int_equal(world.changes, changes);
+		/* Whoever began them is told. */
+		assert_int_equal(world.changes, changes + 3);
 		assert_int_equal(mauth_devices_count(world.devices), 2);
 		fake_store_fail(world.store, NULL);
 		fake_store_hold(world.store, false);
@@ -709,7 +710,7 @@ int main(void)
 		cmocka_unit_test(uses_that_could_not_be_written_are_written_later),
 		cmocka_unit_test(many_uses_are_written_in_several_goes),
 		cmocka_unit_test(no_password_is_in_any_text_or_row),
-		cmocka_unit_test(what_is_under_way_ends_quietly_after_the_end),
+		cmocka_unit_test(what_is_under_way_ends_after_the_end),
 		cmocka_unit_test(the_end_writes_what_is_left),
 	};
 
