@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static struct mauth_vault *vault_of(const struct enrol *enrol)
 {
@@ -262,6 +263,25 @@ static void make_device(struct enrol *enrol)
 		device_made(NULL, &error, enrol->hold);
 }
 
+/* Enrolled again: the device goes on with the password that it has. */
+static bool has_device(const struct enrol *enrol)
+{
+	const struct mauth_device *device =
+		mauth_devices_of(mauth_vault_devices(vault_of(enrol)), enrol->tenant->name, enrol->login);
+
+	while (device != NULL && strcasecmp(device->name, enrol->device) != 0)
+		device = device->next;
+	return device != NULL;
+}
+
+static bool wants_device(const struct enrol *enrol)
+{
+	if (enrol->ip != NULL)
+		return enrol->hash != NULL;
+	/* A password that nobody is shown is no use to anybody. */
+	return enrol->device != NULL && enrol->listeners != NULL && !has_device(enrol);
+}
+
 static bool names_another_mailbox(const struct enrol *enrol)
 {
 	return strcmp(enrol->account, enrol->login) != 0 || strcmp(enrol->mailbox, enrol->login) != 0;
@@ -281,8 +301,7 @@ static void kept(const struct mauth_error *error, void *context)
 		mauth_vault_set_link(vault_of(enrol), enrol->tenant->name, enrol->login, enrol->account, enrol->mailbox);
 	else
 		mauth_vault_set_link(vault_of(enrol), enrol->tenant->name, enrol->login, NULL, NULL);
-	/* A password that nobody is shown is no use to anybody. */
-	if ((enrol->ip != NULL && enrol->hash != NULL) || (enrol->ip == NULL && enrol->device != NULL && enrol->listeners != NULL))
+	if (wants_device(enrol))
 		make_device(enrol);
 	else
 		enrol_end(enrol, NULL, NULL);
