@@ -192,6 +192,7 @@ static void flight_answered(const struct mauth_http_reply *reply, const struct m
 	struct flight *flight = context;
 
 	flight->call = NULL;
+	mauth_limiter_leave(&flight_tenant_state(flight)->limiter, &flight->slot, reply != NULL);
 	mauth_secret_free(&flight->form);
 	if (reply != NULL) {
 		entra_answered(flight, reply);
@@ -255,7 +256,7 @@ static struct mauth_secret *make_form(struct flight *flight, struct mauth_error 
 	return NULL;
 }
 
-void flight_ask(struct flight *flight)
+static void ask_now(struct flight *flight)
 {
 	struct mauth_flights *flights = flight->flights;
 	const struct mauth_flight_deps *deps = &flights->deps;
@@ -286,4 +287,49 @@ void flight_ask(struct flight *flight)
 		.timeout_msecs = left < 1 ? 1 : (unsigned int)left,
 	};
 	flight->call = mauth_http_start(deps->http, &request, flight_answered, flight);
+}
+
+/* A flight that has stood in line ends without having been sent. */
+static void not_asked(struct flight *flight, enum mauth_status status)
+{
+	mauth_fail(&flight->result.error, status, 0, "Entra does not answer (%u token requests are open): this one was not sent",
+		   flight_tenant_state(flight)->limiter.open);
+	mauth_breaker_abandoned(&flight_tenant_state(flight)->breaker);
+	flight->flights->stats.failed++;
+	flight_finish(flight, status);
+}
+
+static void waited_in_vain(void *context)
+{
+	struct flight *flight = context;
+
+	flight->retry = NULL;
+	not_asked(flight, MAUTH_TIMEOUT);
+}
+
+static void may_ask(void *context)
+{
+	struct flight *flight = context;
+
+	mauth_timer_remove(flight->flights->deps.loop, &flight->retry);
+	/* What ended those that were open may have opened the breaker. */
+	if (flight_tenant_state(flight)->breaker.open_until > flights_now_msecs(flight->flights))
+		not_asked(flight, MAUTH_TEMPORARY);
+	else
+		ask_now(flight);
+}
+
+void flight_ask(struct flight *flight)
+{
+	struct mauth_limiter *limiter = &flight_tenant_state(flight)->limiter;
+	int64_t left = left_msecs(flight);
+
+	if (mauth_limiter_enter(limiter, &flight->slot, may_ask, flight)) {
+		ask_now(flight);
+		return;
+	}
+	flight->retry = mauth_timer_add(flight->flights->deps.loop, left < 1 ? 1 : (unsigned int)left, waited_in_vain, flight);
+	if (limiter->waiting == 1)
+		mauth_log(flight->flights->deps.log, MAUTH_WARNING, "tenant %s: Entra answers none of %u token requests, further "
+			  "ones wait. Users with a live token keep logging in", flight->tenant->name, limiter->open);
 }

@@ -6,6 +6,7 @@
 #include "core/assertion.h"
 #include "core/breaker.h"
 #include "core/flight.h"
+#include "core/limiter.h"
 #include "core/realm.h"
 
 /* Attempts and flights of one account by one grant. */
@@ -38,6 +39,7 @@ struct flight {
 	struct mauth_http_call *call;
 	struct mauth_realm_waiter *realm;
 	struct mauth_timer *retry;
+	struct mauth_limiter_slot slot;
 	struct mauth_flight_waiter *waiters;
 	struct mauth_flight_result result;
 	struct mauth_entra_reply reply;
@@ -55,6 +57,7 @@ struct flight_rotation {
 /* What is known of a tenant besides its configuration. */
 struct tenant_state {
 	struct mauth_breaker breaker;
+	struct mauth_limiter limiter;
 	size_t credential;                   /* the one in use */
 	int refused_codes[MAUTH_CREDENTIALS_MAX];
 	struct mauth_assertion assertions[MAUTH_CREDENTIALS_MAX];
@@ -86,7 +89,7 @@ static inline uint32_t flight_key(const struct flight *flight)
 	return flight->tenant->keys[flight->grant];
 }
 
-/* Sends the request, or fails through the loop. Ends in flight_end(). */
+/* Sends the request, or lets it stand in line, or fails through the loop. Ends in flight_end(). */
 void flight_ask(struct flight *flight);
 /* Frees flight, tells its waiters result and lets those that stood in line look again. */
 void flight_end(struct flight *flight, const struct mauth_flight_result *result);

@@ -22,6 +22,8 @@ struct mauth_flights *mauth_flights_new(const struct mauth_flight_deps *deps)
 	flights->realms = mauth_realms_new(deps->loop, deps->http, deps->log);
 	mauth_table_init(&flights->groups, deps->key, node_upn);
 	flights->tenants = mauth_new_array(deps->config->tenants_count, sizeof(*flights->tenants));
+	for (size_t i = 0; i < deps->config->tenants_count; i++)
+		mauth_limiter_init(&flights->tenants[i].limiter, deps->loop);
 	return flights;
 }
 
@@ -110,6 +112,7 @@ static void flight_free(struct flight *flight)
 	if (flight->all_next != NULL)
 		flight->all_next->all_link = flight->all_link;
 	mauth_http_cancel(flights->deps.http, &flight->call);
+	mauth_limiter_leave(&flight_tenant_state(flight)->limiter, &flight->slot, false);
 	mauth_realm_cancel(&flight->realm);
 	mauth_timer_remove(flights->deps.loop, &flight->retry);
 	mauth_secret_free(&flight->password);

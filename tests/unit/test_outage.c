@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker_world.h"
 
+#include "core/limiter.h"
+#include "core/mem.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -398,6 +401,104 @@ static void a_loop_of_one_user_pauses_nobody_else(void **state)
 	world_end(&w);
 }
 
+/* -- an endpoint that hangs -- */
+
+#define CROWD 80u
+
+struct crowd {
+	struct outcome hanging[CROWD], late[2];
+};
+
+/* Logins that Entra does not answer, more than may be open then, and two that stand in line. ALICE has a token. */
+static struct crowd *hang(struct world *w)
+{
+	struct crowd *crowd = mauth_new(sizeof(*crowd));
+	char user[32];
+
+	world_fetch(w, ALICE, GOOD, 3600);
+	for (unsigned int i = 0; i < CROWD; i++) {
+		snprintf(user, sizeof(user), "user-%u@contoso.com", i);
+		world_start(w, user, GOOD, &crowd->hanging[i]);
+	}
+	world_turn(w);
+	assert_int_equal(fake_http_open(w->http), CROWD);
+	fake_loop_run(w->loop, MAUTH_LIMITER_SILENT_MSECS);
+	for (unsigned int i = 0; i < 2; i++) {
+		snprintf(user, sizeof(user), "late-%u@contoso.com", i);
+		world_start(w, user, GOOD, &crowd->late[i]);
+	}
+	world_turn(w);
+	assert_int_equal(fake_http_open(w->http), CROWD);
+	return crowd;
+}
+
+/* Ends the request of each. */
+static void end_hang(struct world *w, struct crowd *crowd)
+{
+	while (fake_http_open(w->http) > 0) {
+		fake_http_fail(w->http, MAUTH_TIMEOUT);
+		world_turn(w);
+	}
+	for (unsigned int i = 0; i < CROWD; i++)
+		assert_int_equal(crowd->hanging[i].calls, 1);
+	free(crowd);
+	world_end(w);
+}
+
+static void a_hanging_endpoint_is_not_asked_by_everybody(void **state)
+{
+	struct world w;
+	struct crowd *crowd;
+
+	world_begin(&w);
+	world_open(&w);
+	crowd = hang(&w);
+	world_expect(&w, ALICE, GOOD, MAUTH_OK);
+	assert_int_equal(world_count(w.sinks.lines, "Entra answers none of 80 token requests"), 1);
+	/* It was only slow: whoever waits is asked for now. */
+	fake_http_token(w.http, "user-0@contoso.com", 3600);
+	world_turn(&w);
+	assert_int_equal(fake_http_open(w.http), CROWD - 1 + 2);
+	assert_int_equal(crowd->late[0].calls + crowd->late[1].calls, 0);
+	end_hang(&w, crowd);
+}
+
+static void who_stands_in_line_in_vain_is_told_so(void **state)
+{
+	struct world w;
+	struct crowd *crowd;
+
+	world_begin(&w);
+	world_open(&w);
+	crowd = hang(&w);
+	fake_loop_run(w.loop, w.config->request_timeout_msecs - 1);
+	assert_int_equal(crowd->late[0].calls, 0);
+	fake_loop_run(w.loop, 1);
+	for (unsigned int i = 0; i < 2; i++) {
+		world_ended(&crowd->late[i], MAUTH_TIMEOUT);
+		assert_non_null(strstr(crowd->late[i].error.text, "Entra does not answer"));
+	}
+	assert_int_equal(fake_http_started(w.http), 1 + CROWD);
+	end_hang(&w, crowd);
+}
+
+static void the_breaker_opens_for_those_in_line_too(void **state)
+{
+	struct world w;
+	struct crowd *crowd;
+
+	world_begin(&w);
+	world_open(&w);
+	crowd = hang(&w);
+	while (fake_http_open(w.http) > MAUTH_LIMITER_OPEN - 2)
+		fake_http_fail(w.http, MAUTH_TIMEOUT);
+	world_turn(&w);
+	for (unsigned int i = 0; i < 2; i++)
+		world_ended(&crowd->late[i], MAUTH_TEMPORARY);
+	assert_int_equal(fake_http_started(w.http), 1 + CROWD);
+	end_hang(&w, crowd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -416,6 +517,9 @@ int main(void)
 		cmocka_unit_test(an_error_of_our_app_is_not_asked_for_by_everybody),
 		cmocka_unit_test(a_loop_of_one_user_pauses_nobody_else),
 		cmocka_unit_test(an_outage_in_the_background_is_noticed_by_nobody),
+		cmocka_unit_test(a_hanging_endpoint_is_not_asked_by_everybody),
+		cmocka_unit_test(who_stands_in_line_in_vain_is_told_so),
+		cmocka_unit_test(the_breaker_opens_for_those_in_line_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
