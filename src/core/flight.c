@@ -326,6 +326,16 @@ bool mauth_flights_federated(const struct mauth_flights *flights, const struct m
 	       realm == MAUTH_REALM_FEDERATED;
 }
 
+struct mauth_realm_waiter *mauth_flights_ask_realm(struct mauth_flights *flights, const struct mauth_tenant *tenant,
+						   const char *upn, mauth_realm_fn *done, void *context)
+{
+	enum mauth_realm realm;
+
+	if (!tenant->user_realm || mauth_realm_known(flights->realms, tenant, upn, &realm))
+		return NULL;
+	return mauth_realm_ask(flights->realms, tenant, upn, done, context);
+}
+
 void mauth_flights_credential(const struct mauth_flights *flights, const struct mauth_tenant *tenant, size_t credential,
 			      struct mauth_credential_state *state_r)
 {

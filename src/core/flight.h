@@ -9,6 +9,7 @@
 #include "core/cache.h"
 #include "core/entra.h"
 #include "core/enrolments.h"
+#include "core/realm.h"
 #include "core/shield.h"
 #include "modernauth/log.h"
 
@@ -66,6 +67,9 @@ void mauth_flight_cancel(struct mauth_flight_waiter **waiter);
 void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_flight_want *want);
 /* Is it known that the domain of upn is federated, so that the password grant is of no use? */
 bool mauth_flights_federated(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn);
+/* Finds that out, as mauth_realm_ask() does. NULL: it is known already, or not to be asked (user_realm). */
+struct mauth_realm_waiter *mauth_flights_ask_realm(struct mauth_flights *flights, const struct mauth_tenant *tenant,
+						   const char *upn, mauth_realm_fn *done, void *context);
 
 /* How one of the tenant's credentials does. */
 struct mauth_credential_state {

@@ -76,7 +76,6 @@ static enum step ask_devices(struct mauth_login *login)
 	case MAUTH_DEVICE_WAIT:
 		return compute_device(login, &question);
 	case MAUTH_DEVICE_REFUSED:
-		login->right_elsewhere = true;
 		snprintf(login->device_id, sizeof(login->device_id), "%s", device->id);
 		snprintf(login->device_name, sizeof(login->device_name), "%s", device->name);
 		return login_refuse(login, "device password", &error);
@@ -129,10 +128,13 @@ enum step login_step_verify(struct mauth_login *login)
 
 /* -- which way to a token ----------------------------------------------------------------------------------- */
 
+static const char is_federated[] = "the domain is federated";
+
 static void skip(struct mauth_login *login, const char *why)
 {
 	size_t used = strlen(login->skipped);
 
+	login->federated = login->federated || why == is_federated;
 	snprintf(login->skipped + used, sizeof(login->skipped) - used, "%s%s: %s", used > 0 ? "; " : "",
 		 mauth_grant_name(grant_of(login)), why);
 	login->grants_at++;
@@ -148,7 +150,7 @@ static const char *why_not(const struct mauth_login *login, struct mauth_error *
 			return "a device password is none of Entra's";
 		if (login->grants_count > 1 &&
 		    mauth_flights_federated(broker->flights, login->where.tenant, login->where.account))
-			return "the domain is federated";
+			return is_federated;
 		return NULL;
 	}
 	if (login->verified == MAUTH_VERIFIED_NONE)
@@ -163,6 +165,12 @@ static const char *why_not(const struct mauth_login *login, struct mauth_error *
 		error_r->text;
 }
 
+static bool has_devices(const struct mauth_login *login)
+{
+	return login->broker->vault != NULL && mauth_devices_has(mauth_vault_devices(login->broker->vault),
+								 login->where.tenant->name, login->where.login);
+}
+
 /* No way is open. */
 static enum step no_way(struct mauth_login *login)
 {
@@ -170,6 +178,14 @@ static enum step no_way(struct mauth_login *login)
 
 	if (login_may_enrol(login))
 		return STEP_ENROL;
+	/* The password may be right for all that we know. Whoever has device passwords should have sent one. */
+	if (login->verified == MAUTH_VERIFIED_NONE && login->federated && !has_devices(login)) {
+		mauth_fail(&error, MAUTH_CONFIG, 0, "nobody here can verify the password: %s is federated, and no earlier passdb has "
+			   "accepted it", strrchr(login->where.account, '@') + 1);
+		snprintf(error.advice, sizeof(error.advice), "doveadm modernauth enroll %.320s, or a passdb before ours (skip = "
+			 "unauthenticated)", login->where.account);
+		return login_refuse(login, "grants", &error);
+	}
 	if (login->verified == MAUTH_VERIFIED_NONE) {
 		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "no device password of this login, and no earlier passdb has "
 			   "accepted the password");
@@ -367,11 +383,32 @@ static void flight_done(const struct mauth_flight_result *result, void *context)
 	login_make_ready(login, grant_failed(login));
 }
 
+static void realm_answered(enum mauth_realm realm, void *context)
+{
+	struct mauth_login *login = context;
+
+	login->realm_waiter = NULL;
+	/* Looks at the same grant again, and leaves it out if need be. */
+	login_make_ready(login, STEP_GRANT);
+}
+
+/* A password that Entra cannot check is not sent there where another way may be open: true while that is being found out. */
+static bool must_ask_realm(struct mauth_login *login)
+{
+	if (grant_of(login) != MAUTH_GRANT_PASSWORD || login->grants_count < 2 || login->broker->paused)
+		return false;
+	login->realm_waiter = mauth_flights_ask_realm(login->broker->flights, login->where.tenant, login->where.account,
+						      realm_answered, login);
+	return login->realm_waiter != NULL;
+}
+
 enum step login_step_fetch(struct mauth_login *login)
 {
 	struct mauth_broker *broker = login->broker;
 	const struct mauth_flight_want want = want_of(login);
 
+	if (must_ask_realm(login))
+		return login_wait(login);
 	if (!broker->paused) {
 		login->asked = true;
 		login->waiter = mauth_flight_join(broker->flights, &want, flight_done, login, &login->joined, &login->error);

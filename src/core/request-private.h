@@ -37,12 +37,13 @@ struct mauth_login {
 	const enum mauth_grant_type *grants;
 	size_t grants_count, grants_at;      /* the one being tried */
 	enum mauth_verified_by verified;     /* by whom besides Entra */
-	bool right_elsewhere;                /* a device password, but not from here or not now */
+	bool federated;                      /* the password grant was left out for that */
 	char device_id[MAUTH_DEVICE_ID_SIZE], device_name[MAUTH_DEVICE_NAME_MAX + 1];
 	char skipped[MAUTH_TEXT_MAX];
 	struct mauth_timer *deadline;
 	struct mauth_flight_waiter *waiter;
 	struct mauth_device_waiter *device_waiter;
+	struct mauth_realm_waiter *realm_waiter;
 	struct mauth_enrol_listener *enrol_listener;
 	struct login_hold *hold;             /* a call that cannot be cancelled is under way */
 	bool joined, asked, recorded;

@@ -103,6 +103,7 @@ void mauth_login_free(struct mauth_login *login)
 	mauth_login_unlink(login);
 	mauth_flight_cancel(&login->waiter);
 	mauth_device_cancel(&login->device_waiter);
+	mauth_realm_cancel(&login->realm_waiter);
 	mauth_enrol_unlisten(&login->enrol_listener);
 	if (login->hold != NULL)
 		login->hold->login = NULL;
@@ -188,6 +189,7 @@ static enum step step_route(struct mauth_login *login)
 	/* A login that had to wait for the store begins anew. */
 	login->grants_at = 0;
 	login->skipped[0] = '\0';
+	login->federated = false;
 	login->verified = MAUTH_VERIFIED_NONE;
 	status = mauth_mailbox_resolve(config, login->user, &login->where, &error);
 	if (status != MAUTH_OK)
@@ -221,6 +223,7 @@ static void deadline_passed(void *context)
 		return;
 	mauth_flight_cancel(&login->waiter);
 	mauth_device_cancel(&login->device_waiter);
+	mauth_realm_cancel(&login->realm_waiter);
 	mauth_enrol_unlisten(&login->enrol_listener);
 	login->rule = "deadline";
 	mauth_fail(&login->error, MAUTH_TIMEOUT, 0, "no answer from Entra within %u ms", login->timeout_msecs);
@@ -322,7 +325,8 @@ void mauth_logins_wake(struct mauth_broker *broker)
 	/* make_ready() only relinks: nobody's code runs in this loop. */
 	for (login = broker->waiting; login != NULL; login = next) {
 		next = login->next;
-		if (login->waiter == NULL && login->device_waiter == NULL && login->enrol_listener == NULL &&
+		if (login->waiter == NULL && login->device_waiter == NULL && login->realm_waiter == NULL &&
+		    login->enrol_listener == NULL &&
 		    login->hold == NULL)
 			login_make_ready(login, STEP_ROUTE);
 	}
