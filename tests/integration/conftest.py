@@ -47,14 +47,16 @@ def canary():
 
 
 @pytest.fixture(scope="session")
-def running_standin():
+def running_standin(canary):
     # Not pytest's own directory: the broker's user must be able to read the CA's certificate.
     directory = tempfile.mkdtemp(prefix="ma-standin-", dir="/tmp")
     os.chmod(directory, 0o755)
     with Standin().start(directory) as standin:
         for name, tenant in settings.EXTRA_DOMAINS.items():
             standin.domain(name, tenant=tenant)
+        canary.issuer = standin
         yield standin
+        canary.issuer = None
     shutil.rmtree(directory, ignore_errors=True)
 
 

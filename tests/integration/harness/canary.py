@@ -31,6 +31,7 @@ class Canary:
 
     def __init__(self):
         self.secrets = {}                # secret -> whose
+        self.issuer, self.issued = None, 0       # a stand-in, and how many of its refresh tokens are known
 
     def add(self, secret, whose=""):
         # Short ones, and words, are found by chance.
@@ -38,12 +39,20 @@ class Canary:
         self.secrets[secret] = whose
         return secret
 
+    def learn(self):
+        """Refresh tokens and device codes: a piece of each is enough, and as good in other encodings."""
+        for text in self.issuer.issued(self.issued) if self.issuer else ():
+            self.issued += 1
+            for begin in (2, len(text) // 2):
+                self.secrets[text[begin:begin + 32]] = "a refresh token" if text.startswith("1.A") else "a device code"
+
     def patterns(self):
         """Octets that betray a secret -> a name for it that is no secret."""
+        self.learn()
         found = {}
-        for secret, whose in self.secrets.items():
+        for number, (secret, whose) in enumerate(self.secrets.items()):
             raw = secret.encode()
-            name = whose or "secret %d" % (list(self.secrets).index(secret))
+            name = whose or "secret %d" % number
             found[raw] = name
             found[urllib.parse.quote(secret, safe="").encode()] = name + " (percent-encoded)"
             found[urllib.parse.quote_plus(secret).encode()] = name + " (form-encoded)"

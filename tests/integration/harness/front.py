@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import time
 
 from . import sanitizer, settings
 from .clients import Clients
+from .enrolling import Enrolling
 from .sockets import Broker
 
 START_SECONDS = 60 if sanitizer.KIND else 20
@@ -58,7 +60,7 @@ def ensure_broker_user():
         return pwd.getpwnam(BROKER_USER)
 
 
-class Front(Clients):
+class Front(Clients, Enrolling):
     """front.ports["imap"|"imaps"|"pop3"|"pop3s"|"submission"|"submissions"|"http"]; Clients has imap(), pop3(),
     smtp(). Options:
     dovecot   text at the end of dovecot.conf
@@ -120,6 +122,21 @@ class Front(Clients):
     def secret_names(self):
         """Files that hold secrets on purpose."""
         return self.secret_files
+
+    def put_before(self, text):
+        """Puts text before the drop-in in dovecot.conf; for a front end that does not run yet. "{directory}" is its own."""
+        head, body = self.read("dovecot.conf").split("\n", 1)
+        self.write("dovecot.conf", head + "\n" + text.replace("{directory}", self.directory) + body)
+
+    def local_users(self, *accounts, more="", name="users"):
+        """Writes a passwd-file for an earlier passdb: accounts have passwords of their own there. Before the start:
+        Dovecot looks at the file once a second. No "%" and no ":" in them, which it would take for its own."""
+        text = ""
+        for account in accounts:
+            account.password = self.canary.add("local" + secrets.token_hex(8), account.upn)
+            text += "%s:{PLAIN}%s::::::%s\n" % (account.login, account.password, more)
+        self.secret_files.append(name)
+        return self.write(name, text, 0o644)
 
     # -- life
 

@@ -95,7 +95,8 @@ What Entra does
 Order of checks at the token endpoint: grant type, tenant, app, client authentication, scope, magic user, user,
 realm, lock-out, password, state (disabled, expired, aadsts, mfa, ca_blocked). Passwords with a blank at either end
 are wrong. Lock-out: lockout_threshold bad passwords, the last three distinct ones not counted again; then 50053
-for lockout_seconds whatever the password. Refresh tokens of public clients die (50173) with a password change.
+for lockout_seconds whatever the password. Refresh tokens of public clients die (50173) with a password change;
+they need no second factor, since they come from a sign-in that had one.
 The assertion's aud must be exactly the URL asked, or that with the tenant's GUID.
 
 Control API (JSON in and out; 400 for unknown fields, so that a typing error cannot pass a test)
@@ -143,6 +144,8 @@ Control API (JSON in and out; 400 for unknown fields, so that a typing error can
                                  sha256, expires_in; without user: app-only, app 4
     POST entra/refresh-tokens    {"user", "client_id"?, "scopes"?} -> refresh_token, sha256
     POST entra/revoke            {"user": upn|"*", "code": 50173}
+    GET  entra/issued[?skip=N]   refresh tokens and device codes in clear, oldest first: for the search for secrets in
+                                 files. Nothing else shows them
     GET|POST entra/devices       {"code": "latest"|user code|device code, "action": "approve"|"decline"|"expire",
                                  "user"?}
     GET|POST exchange/settings   see EXCHANGE_SETTINGS in world.py

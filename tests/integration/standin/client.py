@@ -185,6 +185,10 @@ class Standin:
     def revoke(self, user="*", code=50173):
         return self.call("POST", "entra/revoke", {"user": user, "code": code})["count"]
 
+    def issued(self, skip=0):
+        """Refresh tokens and device codes, in clear, in the order in which they were made, without the first ones."""
+        return self.call("GET", "entra/issued", skip=skip)
+
     def device(self, action, code="latest", **fields):
         """action: approve | decline | expire"""
         return self.call("POST", "entra/devices", {"action": action, "code": code, **fields})

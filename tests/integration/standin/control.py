@@ -48,6 +48,7 @@ class Control:
             ("POST", "entra/mint"): self.mint,
             ("POST", "entra/refresh-tokens"): self.new_refresh_token,
             ("POST", "entra/revoke"): self.revoke,
+            ("GET", "entra/issued"): lambda query, body: self.directory.issued[int(query.get("skip", 0)):],
             ("GET", "entra/devices"): lambda query, body: [vars(d) for d in self.directory.devices.values()],
             ("POST", "entra/devices"): self.change_device,
             ("GET", "exchange/settings"): lambda query, body: dict(world.exchange),

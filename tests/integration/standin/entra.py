@@ -364,7 +364,7 @@ class Entra:
         user = self.directory.user(grant.user)
         if user is None or tenant not in (None, user.tenant):
             raise Aadsts(50034)
-        self.directory.check_state(user)
+        self.directory.check_state(user, signed_in=True)
         granted = self.scopes(form.get("scope") or " ".join(grant.scopes), app, settings, first_only=True)
         if settings["refresh_rotation"] == "revoke-old":
             grant.revoked = 70000

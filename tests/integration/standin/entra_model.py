@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The directory: tenants, domains, users, apps, smart lockout, refresh tokens, device codes.
 
-Passwords and secrets are kept as SHA-256 only; nothing here can print one.
+Passwords and secrets are kept as SHA-256 only. Refresh tokens and device codes are remembered in clear, because a test
+has to look for them where they must not be: GET entra/issued is the only way to them.
 """
 
 import collections
@@ -212,6 +213,7 @@ class Directory:
         self.users, self.apps = {}, {}
         self.refresh_tokens = {}         # sha256 of the token -> RefreshToken
         self.devices = {}                # sha256 of the device code -> Device
+        self.issued = []                 # refresh tokens and device codes in clear, for who looks for them in files
         for upn, fields in DEFAULT_USERS.items():
             self.put_user({"upn": upn, **fields})
         for fields in DEFAULT_APPS:
@@ -289,10 +291,11 @@ class Directory:
             user.locked_until = now + settings["lockout_seconds"]
         raise Aadsts(50126)
 
-    def check_state(self, user):
-        """Raises what forbids user to have a token although he proved who he is."""
+    def check_state(self, user, signed_in=False):
+        """Raises what forbids user to have a token although he proved who he is. signed_in: on a page of Entra's, so
+        with a second factor; a refresh token says that for good."""
         for bad, code in ((user.disabled, 50057), (user.expired, 50055), (user.aadsts, user.aadsts),
-                          (user.mfa, 50076), (user.ca_blocked, 53003)):
+                          (user.mfa and not signed_in, 50076), (user.ca_blocked, 53003)):
             if bad:
                 raise Aadsts(code)
 
@@ -318,6 +321,7 @@ class Directory:
 
     def new_refresh_token(self, user, app, scopes):
         token = "1.A" + secrets.token_urlsafe(600)
+        self.issued.append(token)
         self.refresh_tokens[sha256(token)] = RefreshToken(user.upn, app.client_id, list(scopes), not app.public,
                                                           time.time())
         return token
@@ -333,6 +337,7 @@ class Directory:
 
     def new_device(self, app, tenant, scopes, settings):
         code = "D" + secrets.token_urlsafe(160)
+        self.issued.append(code)
         alphabet = "BCDFGHJKLMNPQRSTVWXZ23456789"
         device = Device("".join(secrets.choice(alphabet) for _ in range(9)), app.client_id, tenant, list(scopes),
                         time.time() + settings["device_expires_in"], settings["device_interval"],
