@@ -13,6 +13,7 @@ struct enrolment_write {
 	struct mauth_secret *token;
 	unsigned int generation;
 	int64_t at;
+	bool put;                            /* it makes an enrolment */
 	bool revoked;                        /* removed meanwhile: what was written is gone again */
 	char oid[64], app[33];
 	mauth_enrolments_fn *done;

@@ -269,12 +269,16 @@ static void write_done(struct enrolment_write *write, const struct mauth_error *
 	mauth_enrolments_fn *done = write->done;
 	void *context = write->context;
 
-	if (error != NULL && write->enrolments != NULL)
+	if (error != NULL && write->enrolments != NULL && !write->revoked)
 		mauth_log(write->enrolments->deps.log, MAUTH_ERROR, "the enrolment of %s cannot be written: %s%s%s",
 			  write->account, error->text, error->advice[0] != '\0' ? "; to do: " : "", error->advice);
 	write_free(write);
 	done(error, context);
 }
+
+static const struct mauth_error revoked_meanwhile = {
+	.status = MAUTH_POLICY, .text = "revoked while it was being stored",
+};
 
 static void put_done(const struct mauth_error *error, void *context)
 {
@@ -297,7 +301,7 @@ static void put_done(const struct mauth_error *error, void *context)
 		mauth_secret_free(&enrolment->unsaved);
 		forget_refusal(enrolment);
 	}
-	write_done(write, error);
+	write_done(write, error == NULL && write->revoked ? &revoked_meanwhile : error);
 }
 
 void mauth_enrolments_put(struct mauth_enrolments *enrolments, const struct mauth_enrolment_new *what,
@@ -307,6 +311,7 @@ void mauth_enrolments_put(struct mauth_enrolments *enrolments, const struct maut
 	struct mauth_enrolment *before = find(enrolments, what->tenant->name, what->account);
 	struct mauth_enrolment image = { .tenant = what->tenant->name, .account = write->account };
 
+	write->put = true;
 	/* From now on nothing that is said about the token before may be written over this one. */
 	if (before != NULL) {
 		before->putting++;
@@ -328,13 +333,13 @@ static void rotated_done(const struct mauth_error *error, void *context)
 		find(write->enrolments, write->tenant, write->account);
 
 	if (enrolment != NULL && enrolment->generation == write->generation) {
-		if (error == NULL) {
+		/* A row alone says nothing of a token that could not be written meanwhile. */
+		if (write->token != NULL)
+			mauth_secret_free(&enrolment->unsaved);
+		if (error == NULL)
 			enrolment->refreshed_at = write->at;
-			mauth_secret_free(&enrolment->unsaved);
-		} else if (write->token != NULL) {
-			mauth_secret_free(&enrolment->unsaved);
-			enrolment->unsaved = mauth_secret_dup(write->token);
-		}
+		else
+			enrolment->unsaved = write->token != NULL ? mauth_secret_dup(write->token) : enrolment->unsaved;
 	}
 	write_done(write, error);
 }
@@ -414,17 +419,23 @@ enum mauth_status mauth_enrolments_remove(struct mauth_enrolments *enrolments, c
 	const struct mauth_store_row rows[] = {
 		{ .kind = MAUTH_ENROLMENT_KIND, .name = name }, { .kind = MAUTH_REFRESH_TOKEN_KIND, .name = name },
 	};
+	bool known = enrolment != NULL;
 
-	if (enrolment == NULL) {
+	for (struct enrolment_write *write = enrolments->writes; write != NULL; write = write->next) {
+		if (strcmp(write->tenant, tenant) != 0 || strcmp(write->account, account) != 0)
+			continue;
+		/* The first one of an account is not in the table before it is on disk. */
+		known = known || (write->put && !write->revoked);
+		write->revoked = true;
+	}
+	if (!known) {
 		free(name);
 		return mauth_fail(error_r, MAUTH_USER_UNKNOWN, 0, "%s is not enrolled", account);
 	}
-	for (struct enrolment_write *write = enrolments->writes; write != NULL; write = write->next) {
-		if (strcmp(write->tenant, tenant) == 0 && strcmp(write->account, account) == 0)
-			write->revoked = true;
+	if (enrolment != NULL) {
+		mauth_table_remove(&enrolments->table, &enrolment->node);
+		enrolment_free(enrolment);
 	}
-	mauth_table_remove(&enrolments->table, &enrolment->node);
-	enrolment_free(enrolment);
 	mauth_store_write(enrolments->deps.store, rows, 2, removed_done,
 			  write_new(enrolments, tenant, account, NULL, done, context));
 	free(name);
