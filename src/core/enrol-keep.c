@@ -64,6 +64,7 @@ static void written(const struct mauth_error *error, void *context)
 	if (enrol == NULL)
 		return;
 	if (error != NULL) {
+		enrol->has_row = false;
 		enrol_end(enrol, NULL, error);
 		return;
 	}
@@ -83,6 +84,7 @@ void enrol_write(struct enrol *enrol)
 	mauth_seal(mauth_vault_keyring(vault_of(enrol)), &seal, plain, &sealed);
 	row.value = sealed.data;
 	row.size = sealed.size;
+	enrol->has_row = true;
 	mauth_store_write(mauth_vault_store(vault_of(enrol)), &row, 1, written, enrol_hold(enrol));
 	mauth_secret_free(&plain);
 	mauth_buf_free(&sealed);
@@ -101,9 +103,9 @@ void enrol_erase(struct enrol *enrol)
 	char *name;
 	struct mauth_store_row row = { .kind = MAUTH_PENDING_KIND };
 
-	if (!enrol->shown || vault_of(enrol) == NULL)
+	if (!enrol->has_row || vault_of(enrol) == NULL)
 		return;
-	enrol->shown = false;
+	enrol->has_row = false;
 	name = enrol_row_name(enrol);
 	row.name = name;
 	mauth_store_write(mauth_vault_store(vault_of(enrol)), &row, 1, erased, NULL);
@@ -164,7 +166,7 @@ static struct enrol *from_json(struct mauth_enrols *enrols, const struct mauth_t
 	enrol->code.interval = mauth_json_num(json_object_get(root, "interval"), &num) && num > 0 && num <= 60 ? num : 5;
 	if (mauth_json_num(json_object_get(root, "expires_at"), &num))
 		enrol->expires_at = num;
-	enrol->shown = true;
+	enrol->shown = enrol->has_row = true;
 	enrol->next = enrols->list;
 	enrol->link = &enrols->list;
 	if (enrol->next != NULL)
@@ -202,6 +204,38 @@ struct enrol *enrol_from_row(struct mauth_enrols *enrols, const struct mauth_sto
 
 /* -- the end ------------------------------------------------------------------------------------------------ */
 
+static void undone(const struct mauth_error *error, void *context)
+{
+	/* In effect at once; the store is said to have failed by who writes to it. */
+	(void)error;
+	(void)context;
+}
+
+static void namesake_gone(const char *id, const struct mauth_error *error, void *context)
+{
+	(void)id;
+	undone(error, context);
+}
+
+/* Somebody has revoked the login between its last answer from Entra and the disk. */
+static void undo(struct enrol *enrol, const char *device_id)
+{
+	struct mauth_vault *vault = vault_of(enrol);
+	const char *tenant = enrol->tenant->name;
+	char *name = mauth_store_name(tenant, enrol->login);
+	const struct mauth_store_row link = { .kind = MAUTH_LINK_KIND, .name = name };
+
+	if (device_id != NULL)
+		(void)mauth_devices_remove(mauth_vault_devices(vault), tenant, enrol->login, device_id, namesake_gone, NULL, NULL);
+	/* Another account may be in use by itself. */
+	if (strcmp(enrol->account, enrol->login) == 0)
+		(void)mauth_enrolments_remove(mauth_vault_enrolments(vault), tenant, enrol->account, undone, NULL, NULL);
+	mauth_vault_set_link(vault, tenant, enrol->login, NULL, NULL);
+	mauth_store_write(mauth_vault_store(vault), &link, 1, undone, NULL);
+	free(name);
+	enrol_end(enrol, NULL, &enrol_revoked);
+}
+
 static void device_made(const char *id, const struct mauth_error *error, void *context)
 {
 	struct enrol *enrol = enrol_unhold(context);
@@ -209,6 +243,10 @@ static void device_made(const char *id, const struct mauth_error *error, void *c
 
 	if (enrol == NULL)
 		return;
+	if (enrol->revoked) {
+		undo(enrol, error == NULL ? id : NULL);
+		return;
+	}
 	if (error == NULL) {
 		enrol_end(enrol, id, NULL);
 		return;
@@ -227,13 +265,6 @@ static const char *device_name(const struct enrol *enrol, char *scratch, size_t 
 		return MAUTH_ENROL_ONE_TIME;
 	snprintf(scratch, size, "self-service from %s", enrol->ip);
 	return scratch;
-}
-
-static void namesake_gone(const char *id, const struct mauth_error *error, void *context)
-{
-	(void)id;
-	(void)error;
-	(void)context;
 }
 
 /* A second enrolment at the same address brings another password of the same name. */
@@ -295,6 +326,10 @@ static void kept(const struct mauth_error *error, void *context)
 		return;
 	if (error != NULL) {
 		enrol_end(enrol, NULL, error);
+		return;
+	}
+	if (enrol->revoked) {
+		undo(enrol, NULL);
 		return;
 	}
 	if (names_another_mailbox(enrol))

@@ -24,6 +24,8 @@ struct enrol {
 	struct mauth_device_code code;
 	int64_t expires_at;                  /* wall clock, seconds */
 	bool shown, storing;                 /* the code is on disk and may be told; the end is being written */
+	bool has_row;                        /* in the store, or on its way there */
+	bool revoked;                        /* while the end is being written: it is to be undone */
 	unsigned int polls, failures;
 	struct mauth_http_call *call;
 	struct mauth_secret *form;
@@ -46,6 +48,7 @@ struct mauth_enrols {
 	unsigned int codes_this_hour;
 };
 
+extern const struct mauth_error enrol_revoked;
 struct enrol_hold *enrol_hold(struct enrol *enrol);
 /* The enrol that hold was for, or NULL; frees hold. */
 struct enrol *enrol_unhold(struct enrol_hold *hold);

@@ -323,18 +323,23 @@ struct mauth_enrol_listener *mauth_enrol_start(struct mauth_enrols *enrols, cons
 	return NULL;
 }
 
+const struct mauth_error enrol_revoked = {
+	.status = MAUTH_POLICY, .text = "revoked while its code was waited for",
+};
+
 void mauth_enrol_forget(struct mauth_enrols *enrols, const struct mauth_tenant *tenant, const char *login)
 {
-	static const struct mauth_error revoked = {
-		.status = MAUTH_POLICY, .text = "revoked while its code was waited for",
-	};
 	struct enrol *enrol = enrols->list, *next;
 
 	for (; enrol != NULL; enrol = next) {
 		next = enrol->next;
 		if (enrol->tenant != tenant || strcmp(enrol->login, login) != 0)
 			continue;
-		enrol_end(enrol, NULL, &revoked);
+		/* What is being written is undone when it has been. */
+		enrol->revoked = true;
+		if (enrol->storing)
+			continue;
+		enrol_end(enrol, NULL, &enrol_revoked);
 		/* Listeners' code has run. */
 		next = enrols->list;
 	}
