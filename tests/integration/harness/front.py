@@ -30,6 +30,7 @@ HARMLESS = [
     r"master: Warning: (Killed with signal 15|SIGHUP received)",
     r"imap-login: Error: connect\(ipc-proxy\) failed",       # Dovecot's own, for a moment, at a reload
     r"imap-login: Error: IPC proxy sent invalid input",
+    r"-login: Error: auth-client: conn unix:login: connect\(login\) failed: No such file",   # the same
     r"user=aadsts\d+|\(aadsts\d+",          # the stand-in's magic users are there to be refused
 ]
 # What processes say that end all at once while sessions are still open.
