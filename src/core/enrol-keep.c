@@ -247,6 +247,12 @@ static void device_made(const char *id, const struct mauth_error *error, void *c
 		undo(enrol, error == NULL ? id : NULL);
 		return;
 	}
+	if (error == NULL && enrol->ip == NULL && enrol->listeners == NULL) {
+		/* Whoever was to be shown the password left while it was written. */
+		(void)mauth_devices_remove(mauth_vault_devices(vault_of(enrol)), enrol->tenant->name, enrol->login, id,
+					   namesake_gone, NULL, NULL);
+		id = NULL;
+	}
 	if (error == NULL) {
 		enrol_end(enrol, id, NULL);
 		return;
