@@ -6,6 +6,7 @@
 #include "core/vault.h"
 
 struct vault_rekey;
+struct first_row;
 
 struct mauth_vault {
 	struct mauth_vault_deps deps;
@@ -14,6 +15,8 @@ struct mauth_vault {
 	struct mauth_enrolments *enrolments;
 	struct mauth_devices *devices;
 	struct mauth_table links;
+	struct first_row *first_row;                 /* the key of device passwords is being written; NULL: no */
+	struct mauth_timer *first_row_again;
 	struct vault_rekey *rekey;                   /* NULL: none under way */
 };
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIRST_ROW_AGAIN_MSECS 5000u
+
 /* -- links -------------------------------------------------------------------------------------------------- */
 
 static const char *link_name(const struct mauth_node *node)
@@ -161,25 +163,44 @@ static enum mauth_status read_keyring(struct mauth_vault *vault, struct mauth_er
 	return MAUTH_CONFIG;
 }
 
+/* A write on its way to the disk: it outlives the vault. */
+struct first_row {
+	struct mauth_vault *vault;           /* NULL: gone meanwhile */
+};
+
+static void write_device_key(void *context);
+
 static void first_row_written(const struct mauth_error *error, void *context)
 {
-	const struct mauth_log *log = context;
+	struct first_row *first = context;
+	struct mauth_vault *vault = first->vault;
 
-	if (error != NULL)
-		mauth_log(log, MAUTH_ERROR, "the store cannot be written: %s; device passwords made now will not work after a "
-			  "restart", error->text);
+	free(first);
+	if (vault == NULL)
+		return;
+	vault->first_row = NULL;
+	if (error == NULL)
+		return;
+	/* Whatever is written without it is a store that the next start takes for a damaged one. */
+	mauth_log(vault->deps.log, MAUTH_ERROR, "the store cannot be written: %s; its first row is tried again in %u s; device "
+		  "passwords made until then do not work after a restart", error->text, FIRST_ROW_AGAIN_MSECS / 1000);
+	vault->first_row_again = mauth_timer_add(vault->deps.loop, FIRST_ROW_AGAIN_MSECS, write_device_key, vault);
 }
 
-static void write_device_key(struct mauth_vault *vault)
+static void write_device_key(void *context)
 {
+	struct mauth_vault *vault = context;
 	struct mauth_secret *plain = mauth_secret_new(vault->device_key.key, sizeof(vault->device_key.key));
 	struct mauth_buf sealed = { 0 };
 	struct mauth_store_row row = { .kind = MAUTH_META_KIND, .name = VAULT_VERIFIER_KEY };
 
+	vault->first_row_again = NULL;
+	vault->first_row = mauth_new(sizeof(*vault->first_row));
+	vault->first_row->vault = vault;
 	mauth_seal(vault->keyring, &verifier_key_seal, plain, &sealed);
 	row.value = sealed.data;
 	row.size = sealed.size;
-	mauth_store_write(vault->deps.store, &row, 1, first_row_written, (void *)(uintptr_t)vault->deps.log);
+	mauth_store_write(vault->deps.store, &row, 1, first_row_written, vault->first_row);
 	mauth_secret_free(&plain);
 	mauth_buf_free(&sealed);
 }
@@ -279,6 +300,9 @@ void mauth_vault_free(struct mauth_vault **vault)
 	if (v == NULL)
 		return;
 	vault_rekey_free(&v->rekey);
+	mauth_timer_remove(v->deps.loop, &v->first_row_again);
+	if (v->first_row != NULL)
+		v->first_row->vault = NULL;
 	mauth_devices_free(&v->devices);
 	mauth_enrolments_free(&v->enrolments);
 	while (v->links.oldest != NULL)
