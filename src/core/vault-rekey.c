@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/vault-private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,6 +187,14 @@ static void batch_done(const struct mauth_error *error, void *context)
 		look(rekey);
 }
 
+static void name_row(const struct row_name *name, struct mauth_error *error)
+{
+	const struct mauth_error why = *error;
+
+	mauth_fail(error, why.status, why.code, "the row %s \"%.100s\": %s", name->kind, name->name, why.text);
+	snprintf(error->advice, sizeof(error->advice), "%s", why.advice);
+}
+
 /* MAUTH_USER_UNKNOWN: gone, changed or being changed since it was seen. */
 static enum mauth_status seal_again(struct mauth_vault *vault, const struct row_name *name, struct mauth_buf *to,
 				    struct mauth_error *error_r)
@@ -207,6 +216,8 @@ static enum mauth_status seal_again(struct mauth_vault *vault, const struct row_
 		status = mauth_unseal(vault->keyring, &seal, mauth_secret_expose(old), mauth_secret_size(old), &plain, error_r);
 		if (status == MAUTH_OK)
 			mauth_seal(vault->keyring, &seal, plain, to);
+		else
+			name_row(name, error_r);
 		mauth_secret_free(&plain);
 		mauth_secret_free(&old);
 	}
@@ -247,33 +258,28 @@ static void step(void *context)
 		mauth_buf_free(&sealed[i]);
 }
 
-static void first_step(void *context)
-{
-	struct vault_rekey *rekey = context;
-
-	rekey->timer = NULL;
-	look(rekey);
-}
-
 void vault_reseal(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context)
 {
 	vault->rekey = mauth_new(sizeof(*vault->rekey));
 	vault->rekey->vault = vault;
 	vault->rekey->progress = progress;
 	vault->rekey->context = context;
-	vault->rekey->timer = mauth_timer_add(vault->deps.loop, 0, first_step, vault->rekey);
+	/* A batch of none comes first: behind it everything is on disk that was sealed with the old key. */
+	later(vault->rekey, 0);
 }
 
 enum mauth_status mauth_vault_rekey(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context,
 				    struct mauth_error *error_r)
 {
 	struct mauth_keyring *keyring;
-	enum mauth_status status;
+	enum mauth_status status = MAUTH_OK;
 
 	if (vault->rekey != NULL)
 		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the store is being sealed anew already");
 	keyring = mauth_keyring_dup(vault->keyring);
-	status = mauth_keyring_add(keyring, error_r);
+	/* After as many that did not end well, the newest will do. */
+	if (mauth_keyring_count(keyring) < MAUTH_SEAL_KEYS_MAX)
+		status = mauth_keyring_add(keyring, error_r);
 	/* On disk before anything is sealed with it. */
 	if (status == MAUTH_OK)
 		status = write_keys(vault, keyring, error_r);
