@@ -176,6 +176,16 @@ static struct enrol *from_json(struct mauth_enrols *enrols, const struct mauth_t
 	return enrol;
 }
 
+/* Or else its row would never be found again. */
+static bool is_named(const struct enrol *enrol, const char *name)
+{
+	char *own = enrol_row_name(enrol);
+	bool same = strcmp(own, name) == 0;
+
+	free(own);
+	return same;
+}
+
 struct enrol *enrol_from_row(struct mauth_enrols *enrols, const struct mauth_store_row *row)
 {
 	const char *slash = strchr(row->name, '/');
@@ -199,7 +209,10 @@ struct enrol *enrol_from_row(struct mauth_enrols *enrols, const struct mauth_sto
 	if (root != NULL && *mauth_json_str(root, "login") != '\0' && *mauth_json_str(root, "device_code") != '\0')
 		enrol = from_json(enrols, tenant, root);
 	json_decref(root);
-	return enrol;
+	if (enrol == NULL || is_named(enrol, row->name))
+		return enrol;
+	enrol_free(enrol);
+	return NULL;
 }
 
 /* -- the end ------------------------------------------------------------------------------------------------ */
