@@ -102,6 +102,7 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 {
 	for (unsigned int i = 0; i < N_ELEMENTS(foreign_fields); i++)
 		auth_fields_remove(request->fields.extra_fields, foreign_fields[i]);
+	mauth_passdb_clear_note(request);
 	if (!fits_reply_line(request, reply)) {
 		e_error(authdb_event(request), "the token of %zu octets and the other fields do not fit "
 			"into Dovecot's reply line of %d octets", mauth_secret_size(reply->token),
@@ -310,13 +311,6 @@ static bool brings_token(const struct auth_request *request)
 	return mech != NULL && (strcasecmp(mech, "XOAUTH2") == 0 || strcasecmp(mech, "OAUTHBEARER") == 0);
 }
 
-/* An earlier passdb has accepted the password; one that takes any password ("nopassword") has verified nothing. */
-static bool is_verified(const struct auth_request *request)
-{
-	return request->fields.skip_password_check &&
-	       !auth_fields_exists(request->fields.extra_fields, "nopassword");
-}
-
 static void ask_login(struct mauth_passdb *db, struct auth_request *request, const char *password,
 		      enum mauth_service service, struct pending *pending)
 {
@@ -333,7 +327,7 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.tls = MAUTH_REQUEST_IS_TLS(request),
 		.session = request->fields.session_id,
 		.client_id = request->fields.client_id,
-		.verified_by_dovecot = is_verified(request),
+		.verified_by_dovecot = mauth_passdb_is_verified(request),
 		.password_is_token = brings_token(request),
 		.timeout_msecs = db->settings.timeout_msecs,
 	};
@@ -431,6 +425,7 @@ static void passdb_modernauth_init(struct passdb_module *module)
 
 	if (module->blocking)
 		i_fatal("passdb modernauth: does not run in auth workers: remove passdb_use_worker=yes");
+	mauth_passdb_watch_earlier();
 	db->log = mauth_event_log_new(auth_event);
 	db->client = mauth_client_new(&(struct mauth_client_settings){
 		.path = db->settings.socket_path,
@@ -444,6 +439,7 @@ static void passdb_modernauth_deinit(struct passdb_module *module)
 	struct mauth_passdb *db = container_of(module, struct mauth_passdb, module);
 	struct mauth_client *client = db->client;
 
+	mauth_passdb_unwatch_earlier();
 	/* The answers below may come back to us through another passdb block of ours. */
 	db->client = NULL;
 	mauth_client_free(&client);

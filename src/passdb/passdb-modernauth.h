@@ -24,6 +24,14 @@ extern struct passdb_module_interface mauth_passdb_interface;
  * this is called: passdb-preinit-*.c. */
 struct passdb_module *mauth_passdb_new(pool_t pool, const struct mauth_passdb_settings *settings);
 
+/* passdb-earlier.c. Watches what the other passdbs accept; called by each of ours, at the init of a process and at its end. */
+void mauth_passdb_watch_earlier(void);
+void mauth_passdb_unwatch_earlier(void);
+/* Has an earlier passdb accepted this very password? One that takes any ("nopassword") has not. */
+bool mauth_passdb_is_verified(const struct auth_request *request);
+/* Before an answer of ours: what was noted is nobody else's business. */
+void mauth_passdb_clear_note(struct auth_request *request);
+
 /* The preinit function of this release. */
 extern struct passdb_module *mauth_passdb_preinit(pool_t pool, const char *args);
 
