@@ -284,6 +284,7 @@ void client_wake(struct mauth_client *client)
 
 	mauth_timer_remove(client->loop, &client->idle);
 	mauth_timer_remove(client->loop, &client->soon);
+	client->gathered = 0;
 	if (client->destroyed)
 		return;
 	if (client->conn != NULL)

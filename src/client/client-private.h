@@ -53,7 +53,7 @@ struct mauth_client {
 	struct client_conn *old;                /* said BYE; closed when its successor is connected */
 	struct mauth_timer *reconnect, *idle, *report_retry;
 	struct mauth_timer *soon;        /* while it runs, what is to be sent gathers in the queue */
-	unsigned int soon_msecs;
+	unsigned int soon_msecs, gathered;   /* requests, while it runs */
 	unsigned int unheard;            /* connections in a row that ended before the broker said hello */
 	unsigned int backoff_msecs;      /* before the attempt after the next failure */
 	int64_t next_attempt_msecs;

@@ -10,6 +10,8 @@
 #define TIMEOUT_DEFAULT_MSECS 60000u
 #define MAX_OPEN_DEFAULT 20000u
 #define MAX_REPORTS_DEFAULT 1000u
+/* Requests of one turn of the loop in one write */
+#define TOGETHER_MAX 8u
 /* Long enough for a busy process to save the broker most wake-ups, and short enough that nobody misses a record. */
 #define COLLECT_MSECS 20u
 
@@ -55,8 +57,8 @@ static void request_start(struct mauth_client_request *req, enum mauth_status ea
 	req->timer = mauth_timer_add(client->loop, early != MAUTH_OK ? 0 : req->timeout_msecs, request_timeout,
 				     req);
 	/* One that comes alone goes at once. While the broker has others to answer, those of one turn of the loop go together:
-	   half of what asking costs is to send and to wake. */
-	if (client->sent.first == NULL)
+	   half of what asking costs is to send and to wake. But a few at a time, that both may work at once. */
+	if (client->sent.first == NULL || ++client->gathered >= TOGETHER_MAX)
 		client_wake(client);
 	else
 		client_wake_within(client, 0);

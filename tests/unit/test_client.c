@@ -567,6 +567,20 @@ static void logins_of_one_turn_go_together_while_the_broker_is_busy(void **state
 	mauth_client_free(&bench->client);
 }
 
+static void many_logins_of_one_turn_keep_the_broker_at_work(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answers[20] = { { 0 } };
+
+	login(bench, "first@example.com", &answers[0]);
+	hear(bench, "1:LOGIN\t1\t");
+	for (unsigned int i = 1; i < 20; i++)
+		login(bench, "u@example.com", &answers[i]);
+	assert_true(was_sent(bench));
+	hear(bench, "1:LOGIN\t20\t");
+	mauth_client_free(&bench->client);
+}
+
 static void reports_that_were_held_back_arrive_when_the_process_ends(void **state)
 {
 	struct bench *bench = *state;
@@ -681,6 +695,7 @@ int main(void)
 		T(a_refused_token_is_reported_at_once),
 		T(a_login_does_not_wait_for_reports_but_takes_them_along),
 		T(logins_of_one_turn_go_together_while_the_broker_is_busy),
+		T(many_logins_of_one_turn_keep_the_broker_at_work),
 		T(reports_that_were_held_back_arrive_when_the_process_ends),
 		T(reports_that_were_held_back_survive_the_connection),
 		T(the_report_of_a_process_that_ends_at_once_arrives),

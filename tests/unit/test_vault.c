@@ -514,19 +514,61 @@ static void two_at_once_are_one_too_many(void **state)
 	vault_world_end(&world);
 }
 
-static void it_goes_on_without_anybody_who_wants_to_hear_of_it(void **state)
+static void what_was_begun_by_somebody_else_is_brought_to_its_end(void **state)
 {
 	struct vault_world world;
-	struct progress progress;
+	struct mauth_keyring *keyring;
+	struct mauth_secret *text, *before;
 
 	begin_many(&world);
-	rekey(&world, &progress);
-	world_turn(&world.w);
-	mauth_vault_rekey_forget(world.vault, &progress);
-	progress.calls = 0;
+	/* An admin, or a rekey that a crash has ended, has added a key. */
+	before = mauth_secret_new(world.keys, strlen(world.keys));
+	assert_int_equal(mauth_keyring_parse("keys", before, &keyring, NULL), MAUTH_OK);
+	assert_int_equal(mauth_keyring_add(keyring, NULL), MAUTH_OK);
+	text = mauth_keyring_format(keyring);
+	free(world.keys);
+	world.keys = mauth_strdup(mauth_secret_expose(text));
+	vault_world_restart(&world);
 	fake_loop_run(world.w.loop, 1000);
-	assert_int_equal(progress.calls, 0);
 	assert_int_equal(keys_in(world.keys), 1);
+	assert_string_equal(mauth_vault_key_id(world.vault), mauth_keyring_id(keyring));
+	vault_world_restart(&world);
+	expect_all_readable(&world);
+	mauth_secret_free(&text);
+	mauth_secret_free(&before);
+	mauth_keyring_free(&keyring);
+	vault_world_end(&world);
+}
+
+static void keys_that_only_systemd_can_change_are_left_to_the_admin(void **state)
+{
+	struct vault_world world;
+	struct mauth_keyring *keyring;
+	struct mauth_secret *text, *before;
+
+	begin_many(&world);
+	before = mauth_secret_new(world.keys, strlen(world.keys));
+	assert_int_equal(mauth_keyring_parse("keys", before, &keyring, NULL), MAUTH_OK);
+	assert_int_equal(mauth_keyring_add(keyring, NULL), MAUTH_OK);
+	text = mauth_keyring_format(keyring);
+	free(world.keys);
+	world.keys = mauth_strdup(mauth_secret_expose(text));
+	world.key_file.fixed = true;
+	vault_world_restart(&world);
+	fake_loop_run(world.w.loop, 1000);
+	assert_int_equal(keys_in(world.keys), 2);
+	assert_non_null(strstr(world.w.sinks.lines, "the older ones can be removed"));
+	/* They can: nothing needs them. */
+	mauth_keyring_retire(keyring);
+	mauth_secret_free(&text);
+	text = mauth_keyring_format(keyring);
+	free(world.keys);
+	world.keys = mauth_strdup(mauth_secret_expose(text));
+	vault_world_restart(&world);
+	expect_all_readable(&world);
+	mauth_secret_free(&text);
+	mauth_secret_free(&before);
+	mauth_keyring_free(&keyring);
 	vault_world_end(&world);
 }
 
@@ -612,7 +654,8 @@ int main(void)
 		cmocka_unit_test(a_key_file_that_cannot_be_written_stops_it_before_anything_is_changed),
 		cmocka_unit_test(old_keys_that_cannot_be_dropped_stay),
 		cmocka_unit_test(two_at_once_are_one_too_many),
-		cmocka_unit_test(it_goes_on_without_anybody_who_wants_to_hear_of_it),
+		cmocka_unit_test(what_was_begun_by_somebody_else_is_brought_to_its_end),
+		cmocka_unit_test(keys_that_only_systemd_can_change_are_left_to_the_admin),
 		cmocka_unit_test(the_process_may_end_at_any_batch),
 		cmocka_unit_test(even_the_first_row_may_be_on_its_way),
 		cmocka_unit_test(a_row_that_cannot_be_unsealed_ends_it_and_nothing_is_lost),
