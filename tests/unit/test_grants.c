@@ -617,6 +617,76 @@ static void where_client_tokens_are_off_none_is_passed(void **state)
 	vault_world_end(&world);
 }
 
+/* -- federated domains -------------------------------------------------------------------------------------- */
+
+static void begin_with_realm(struct vault_world *world)
+{
+	vault_world_begin(world);
+	world->w.tenant->user_realm = true;
+	vault_world_grants(world->w.tenant, "EP");
+	vault_world_open(world);
+}
+
+static void a_federated_users_password_is_not_sent_where_another_way_may_be_open(void **state)
+{
+	struct vault_world world;
+	struct outcome *outcome, again;
+	char *device;
+
+	begin_with_realm(&world);
+	outcome = world_ask(&world, ALICE, GOOD, false);
+	assert_non_null(strstr(fake_http_url(world.w.http), "/common/userrealm/"));
+	fake_http_reply(world.w.http, 200, "{\"account_type\":\"Federated\"}", "");
+	world_turn(&world.w);
+	/* Nobody can say whether it is right. */
+	world_ended(outcome, MAUTH_CONFIG);
+	assert_non_null(strstr(outcome->error.text, "contoso.com is federated"));
+	assert_non_null(strstr(world.w.sinks.records, "password: the domain is federated"));
+	assert_int_equal(fake_http_started(world.w.http), 1);
+	again = world_at_once(&world, WRONG, false, MAUTH_CONFIG);
+	assert_int_equal(again.calls, 1);
+	/* Who has device passwords should have sent one. */
+	device = world_device(&world, ALICE, "phone");
+	world_at_once(&world, WRONG, false, MAUTH_BAD_CREDENTIALS);
+	free(device);
+	vault_world_end(&world);
+}
+
+static void a_managed_users_password_is_sent_once_that_is_known(void **state)
+{
+	struct vault_world world;
+	struct outcome *outcome;
+
+	begin_with_realm(&world);
+	outcome = world_ask(&world, ALICE, GOOD, false);
+	fake_http_reply(world.w.http, 200, "{\"account_type\":\"Managed\"}", "");
+	world_turn(&world.w);
+	assert_int_equal(outcome->calls, 0);
+	assert_non_null(strstr(fake_http_form(world.w.http), "grant_type=password"));
+	fake_http_token(world.w.http, ALICE, 3600);
+	world_turn(&world.w);
+	world_ended(outcome, MAUTH_OK);
+	vault_world_end(&world);
+}
+
+static void who_waits_for_the_realm_waits_no_longer_than_his_deadline(void **state)
+{
+	struct vault_world world;
+	struct mauth_attempt attempt = { .service = MAUTH_SERVICE_IMAP, .timeout_msecs = 2000 };
+	struct outcome outcome = { 0 };
+
+	begin_with_realm(&world);
+	world_start_as(&world.w, ALICE, GOOD, &attempt, &outcome);
+	world_turn(&world.w);
+	fake_loop_run(world.w.loop, 2000);
+	world_ended(&outcome, MAUTH_TIMEOUT);
+	fake_http_reply(world.w.http, 200, "{\"account_type\":\"Managed\"}", "");
+	world_turn(&world.w);
+	assert_int_equal(outcome.calls, 1);
+	vault_world_end(&world);
+}
+
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -642,6 +712,9 @@ int main(void)
 		cmocka_unit_test(a_clients_token_is_passed_unchanged),
 		cmocka_unit_test(a_token_that_would_break_the_line_is_refused),
 		cmocka_unit_test(where_client_tokens_are_off_none_is_passed),
+		cmocka_unit_test(a_federated_users_password_is_not_sent_where_another_way_may_be_open),
+		cmocka_unit_test(a_managed_users_password_is_sent_once_that_is_known),
+		cmocka_unit_test(who_waits_for_the_realm_waits_no_longer_than_his_deadline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
