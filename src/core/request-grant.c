@@ -85,13 +85,21 @@ static enum step ask_devices(struct mauth_login *login)
 	return STEP_GRANT;
 }
 
+static enum step refuse_without_vault(struct mauth_login *login)
+{
+	struct mauth_error error = login->broker->vault_error;
+
+	if (error.status == MAUTH_OK)
+		mauth_fail(&error, MAUTH_CONFIG, 0, "the store is not open");
+	return login_refuse(login, "store", &error);
+}
+
 /* Without the store nobody can say whether this is a device password, and a token that Entra itself has given for this very
  * password is the only one that may still be used. */
 static enum step without_vault(struct mauth_login *login)
 {
 	struct mauth_cache *cache = login->broker->cache;
 	const struct mauth_cache_entry *entry;
-	struct mauth_error error = login->broker->vault_error;
 
 	for (size_t i = 0; i < login->grants_count; i++) {
 		login->grants_at = i;
@@ -104,9 +112,7 @@ static enum step without_vault(struct mauth_login *login)
 	/* A successor opens the store when its predecessor has left. */
 	if (login->broker->paused)
 		return login_wait(login);
-	if (error.status == MAUTH_OK)
-		mauth_fail(&error, MAUTH_CONFIG, 0, "the store is not open");
-	return login_refuse(login, "store", &error);
+	return refuse_without_vault(login);
 }
 
 enum step login_step_verify(struct mauth_login *login)
@@ -186,19 +192,16 @@ static enum step no_way(struct mauth_login *login)
 			 "unauthenticated)", login->where.account);
 		return login_refuse(login, "grants", &error);
 	}
+	/* Nobody knows whether there is one. */
+	if (login->verified != MAUTH_VERIFIED_NONE && login->broker->vault == NULL &&
+	    login_has_grant(login, MAUTH_GRANT_ENROLLED))
+		return refuse_without_vault(login);
 	if (login->verified == MAUTH_VERIFIED_NONE) {
 		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "no device password of this login, and no earlier passdb has "
 			   "accepted the password");
 		snprintf(error.advice, sizeof(error.advice), "if the user should get in: doveadm modernauth device add %.320s NAME, "
 			 "or a passdb before ours (skip = unauthenticated)", login->where.login);
 		return login_refuse(login, "tenant", &error);
-	}
-	/* Nobody can say whether he is enrolled: that is our trouble, not his. */
-	if (login->broker->vault == NULL && login_has_grant(login, MAUTH_GRANT_ENROLLED)) {
-		error = login->broker->vault_error;
-		if (error.status == MAUTH_OK)
-			mauth_fail(&error, MAUTH_CONFIG, 0, "the store is not open");
-		return login_refuse(login, "store", &error);
 	}
 	mauth_fail(&error, MAUTH_INTERACTION, 0, "the password is right, but there is no way to a token (%.400s)", login->skipped);
 	snprintf(error.advice, sizeof(error.advice), "doveadm modernauth enroll %.320s", login->where.account);
