@@ -131,6 +131,21 @@ void flight_finish(struct flight *flight, enum mauth_status status)
 
 /* -- is it the right token? -- */
 
+/* Its enrolment has gone since it was asked for. */
+static bool is_revoked(const struct flight *flight)
+{
+	const struct mauth_enrolments *enrolments = *flight->flights->deps.enrolments;
+
+	return flight->grant == MAUTH_GRANT_ENROLLED && enrolments != NULL &&
+	       mauth_enrolments_find(enrolments, flight->tenant->name, flight->group->upn) == NULL;
+}
+
+static void finish_revoked(struct flight *flight)
+{
+	mauth_fail(&flight->result.error, MAUTH_INTERACTION, 0, "the enrolment was revoked while Entra was asked");
+	flight_finish(flight, MAUTH_INTERACTION);
+}
+
 static void rotation_done(const struct mauth_error *error, void *context)
 {
 	struct flight_rotation *rotation = context;
@@ -140,6 +155,10 @@ static void rotation_done(const struct mauth_error *error, void *context)
 	if (flight == NULL)
 		return;
 	flight->rotation = NULL;
+	if (is_revoked(flight)) {
+		finish_revoked(flight);
+		return;
+	}
 	if (error == NULL) {
 		flight_finish(flight, MAUTH_OK);
 		return;
@@ -172,7 +191,7 @@ static bool is_owner(const struct flight *flight)
 	const char *upn = flight->reply.upn;
 
 	if (flight->grant == MAUTH_GRANT_ENROLLED)
-		return enrolments != NULL && mauth_enrolments_is_owner(enrolments, flight->tenant->name, flight->group->upn,
+		return enrolments == NULL || mauth_enrolments_is_owner(enrolments, flight->tenant->name, flight->group->upn,
 								       upn, flight->reply.oid);
 	return upn[0] == '\0' || strcasecmp(upn, flight->group->upn) == 0;
 }
@@ -182,6 +201,10 @@ void flight_judge_token(struct flight *flight)
 	/* Nobody signed in: it is the tenant's. */
 	if (flight->grant == MAUTH_GRANT_APP) {
 		flight_finish(flight, MAUTH_OK);
+		return;
+	}
+	if (is_revoked(flight)) {
+		finish_revoked(flight);
 		return;
 	}
 	/* Where the token can be read, it must be the token of who logged in. */

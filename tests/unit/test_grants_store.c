@@ -20,6 +20,12 @@
 
 /* -- other mailboxes ---------------------------------------------------------------------------------------- */
 
+static void nobody_waits(const struct mauth_error *error, void *context)
+{
+	(void)error;
+	(void)context;
+}
+
 static char **one_pattern(const char *pattern)
 {
 	char **patterns = mauth_new_array(2, sizeof(*patterns));
@@ -155,6 +161,44 @@ static void without_the_store_the_application_serves_whom_dovecot_has_verified(v
 	vault_world_end(&world);
 }
 
+static void without_the_store_nobody_knows_whether_a_verified_login_is_enrolled(void **state)
+{
+	struct mauth_error error;
+	struct vault_world world;
+
+	vault_world_begin(&world);
+	vault_world_grants(world.w.tenant, "E");
+	vault_world_rule(&world)->self_service = true;
+	mauth_fail(&error, MAUTH_TEMPORARY, 0, "modernauth.db is locked");
+	vault_world_open_without(&world, &error);
+	assert_string_equal(world_at_once(&world, GOOD, true, MAUTH_TEMPORARY).error.text, "modernauth.db is locked");
+	vault_world_end(&world);
+}
+
+static void a_token_that_comes_after_the_revocation_is_nobodys(void **state)
+{
+	for (int written = 0; written < 2; written++) {
+		struct vault_world world;
+		struct outcome *outcome;
+
+		vault_world_open_with(&world, "EA");
+		world_enrol(&world, ALICE, "refresh-token-1");
+		outcome = world_ask(&world, ALICE, GOOD, true);
+		fake_store_hold(world.store, true);
+		if (written)
+			world_refreshed(&world, ALICE, "oid-1", "refresh-token-2");
+		mauth_enrolments_remove(mauth_vault_enrolments(world.vault), CONTOSO, ALICE, nobody_waits, NULL, NULL);
+		if (!written)
+			world_refreshed(&world, ALICE, "oid-1", "refresh-token-2");
+		fake_store_hold(world.store, false);
+		world_turn(&world.w);
+		world_ended(outcome, MAUTH_INTERACTION);
+		assert_non_null(strstr(outcome->error.text, "revoked"));
+		assert_null(mauth_cache_find(mauth_broker_cache(world.w.broker), world.w.tenant->keys[E], ALICE));
+		vault_world_end(&world);
+	}
+}
+
 static void a_successor_waits_for_the_store_and_goes_on(void **state)
 {
 	struct vault_world world;
@@ -264,6 +308,8 @@ int main(void)
 		cmocka_unit_test(a_device_password_is_of_the_login_and_not_of_the_account),
 		cmocka_unit_test(without_the_store_only_a_bound_token_is_given),
 		cmocka_unit_test(without_the_store_the_application_serves_whom_dovecot_has_verified),
+		cmocka_unit_test(without_the_store_nobody_knows_whether_a_verified_login_is_enrolled),
+		cmocka_unit_test(a_token_that_comes_after_the_revocation_is_nobodys),
 		cmocka_unit_test(a_successor_waits_for_the_store_and_goes_on),
 		cmocka_unit_test(the_store_may_close_at_any_moment),
 		cmocka_unit_test(a_login_is_answered_when_the_new_refresh_token_is_on_disk),
