@@ -233,6 +233,15 @@ static enum mauth_status refuse_other_password(const struct enrol *enrol, struct
 			  "try again in %d minutes", left <= 0 ? 1 : (int)(left / 60 + 1));
 }
 
+static void refuse_other_account(const struct enrol *enrol, struct mauth_error *error_r)
+{
+	mauth_fail(error_r, MAUTH_CONFIG, 0, "an enrolment of %.120s is under way with the account %.120s and the mailbox %.120s",
+		   enrol->login, enrol->account, enrol->mailbox);
+	if (error_r != NULL)
+		snprintf(error_r->advice, sizeof(error_r->advice), "wait until its code has run out, or: doveadm modernauth revoke "
+			 "%.320s", enrol->login);
+}
+
 static enum mauth_status may_begin(struct mauth_enrols *enrols, const struct mauth_enrol_want *want,
 				   struct mauth_error *error_r)
 {
@@ -296,6 +305,10 @@ struct mauth_enrol_listener *mauth_enrol_start(struct mauth_enrols *enrols, cons
 
 	if (*enrols->deps.vault == NULL) {
 		mauth_fail(error_r, MAUTH_CONFIG, 0, "the store is not open");
+		return NULL;
+	}
+	if (enrol != NULL && (strcmp(enrol->account, want->account) != 0 || strcmp(enrol->mailbox, want->mailbox) != 0)) {
+		refuse_other_account(enrol, error_r);
 		return NULL;
 	}
 	if (enrol != NULL) {

@@ -398,6 +398,25 @@ static void a_second_listener_is_told_the_same_code_and_only_one_the_password(vo
 	vault_world_end(&world);
 }
 
+static void who_wants_another_account_or_mailbox_does_not_get_the_first_ones_code(void **state)
+{
+	struct vault_world world;
+	struct news first, second = { .world = &world };
+	struct mauth_error error;
+
+	begin(&world);
+	show(&world, &first);
+	struct mauth_enrol_want want = {
+		.tenant = world.w.tenant, .login = ALICE, .account = BOB, .mailbox = ALICE, .device = "first",
+	};
+	assert_null(mauth_enrol_start(of(&world), &want, hear, &second, &error));
+	assert_int_equal(error.status, MAUTH_CONFIG);
+	want.account = ALICE;
+	want.mailbox = "shared@contoso.com";
+	assert_null(mauth_enrol_start(of(&world), &want, hear, &second, &error));
+	vault_world_end(&world);
+}
+
 static void a_listener_may_leave_before_it_is_told(void **state)
 {
 	struct vault_world world;
@@ -648,6 +667,7 @@ int main(void)
 		cmocka_unit_test(without_anybody_who_listens_there_is_no_device_password),
 		cmocka_unit_test(who_leaves_while_the_device_password_is_written_leaves_none_behind),
 		cmocka_unit_test(a_second_listener_is_told_the_same_code_and_only_one_the_password),
+		cmocka_unit_test(who_wants_another_account_or_mailbox_does_not_get_the_first_ones_code),
 		cmocka_unit_test(a_listener_may_leave_before_it_is_told),
 		cmocka_unit_test(a_restart_goes_on_asking),
 		cmocka_unit_test(a_code_that_ran_out_meanwhile_is_forgotten),
