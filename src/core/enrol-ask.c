@@ -112,8 +112,13 @@ static void poll_answered(const struct mauth_http_reply *reply, const struct mau
 		return;
 	}
 	status = mauth_entra_parse(deps->config->aadsts, reply->status, reply->body, reply->body_size, &parts, &failure);
+	if (reply->status != 401)
+		enrol->credentials_refused = 0;
 	if (status == MAUTH_OK) {
 		enrol_keep(enrol, &parts);
+	} else if (reply->status == 401 && mauth_flights_proof_refused(deps->flights, enrol->tenant, enrol->credential, &failure,
+									 &enrol->credentials_refused)) {
+		enrol_poll_later(enrol);
 	} else if (is_to_be_asked_again(enrol, &parts, status)) {
 		enrol_tell(enrol, MAUTH_ENROL_PENDING);
 		enrol_poll_later(enrol);
@@ -134,7 +139,7 @@ static void poll(void *context)
 		ran_out(enrol);
 		return;
 	}
-	if (mauth_flights_proof(enrol->enrols->deps.flights, enrol->tenant, &proof, &error) != MAUTH_OK) {
+	if (mauth_flights_proof(enrol->enrols->deps.flights, enrol->tenant, &proof, &enrol->credential, &error) != MAUTH_OK) {
 		fail(enrol, &error);
 		return;
 	}

@@ -27,6 +27,7 @@ struct enrol {
 	bool has_row;                        /* in the store, or on its way there */
 	bool revoked;                        /* while the end is being written: it is to be undone */
 	unsigned int polls, failures;
+	size_t credential, credentials_refused;      /* what was sent; how many were, in vain */
 	struct mauth_http_call *call;
 	struct mauth_secret *form;
 	struct mauth_timer *timer;

@@ -263,25 +263,31 @@ static bool may_sign_otherwise(struct flight *flight)
 }
 
 /* The next credential is the tenant's from now on: another flight may have found that out, too. */
+bool mauth_flights_proof_refused(struct mauth_flights *flights, const struct mauth_tenant *tenant, size_t credential,
+				 const struct mauth_error *error, size_t *tried)
+{
+	struct tenant_state *state = &flights->tenants[tenant->index];
+	size_t next = (credential + 1) % (tenant->credentials_count > 0 ? tenant->credentials_count : 1);
+
+	state->refused_codes[credential] = error->code;
+	if (++*tried >= tenant->credentials_count)
+		return false;
+	if (state->credential == credential) {
+		state->credential = next;
+		mauth_log(flights->deps.log, MAUTH_ERROR, "tenant %s: Entra refuses %s (%s), using %s from now on; to do: %s",
+			  tenant->name, tenant->credentials[credential].path, error->text, tenant->credentials[next].path,
+			  error->advice);
+	}
+	return true;
+}
+
 static bool may_change_credential(struct flight *flight, unsigned int http_status)
 {
-	struct tenant_state *state = flight_tenant_state(flight);
-	const struct mauth_tenant *tenant = flight->tenant;
-	size_t next = (flight->credential + 1) % (tenant->credentials_count > 0 ? tenant->credentials_count : 1);
-
 	/* HTTP 401 is about the application: invalid_client (RFC 6749, section 5.2). */
 	if (http_status != 401 && !signature_refused(flight->result.code))
 		return false;
-	state->refused_codes[flight->credential] = flight->result.code;
-	if (++flight->credentials_refused >= tenant->credentials_count)
-		return false;
-	if (state->credential == flight->credential) {
-		state->credential = next;
-		mauth_log(flight->flights->deps.log, MAUTH_ERROR, "tenant %s: Entra refuses %s (%s), using %s from now on; "
-			  "to do: %s", tenant->name, tenant->credentials[flight->credential].path,
-			  flight->result.error.text, tenant->credentials[next].path, flight->result.error.advice);
-	}
-	return true;
+	return mauth_flights_proof_refused(flight->flights, flight->tenant, flight->credential, &flight->result.error,
+					   &flight->credentials_refused);
 }
 
 bool flight_may_prove_otherwise(struct flight *flight, unsigned int http_status)

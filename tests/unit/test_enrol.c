@@ -266,6 +266,34 @@ static void a_certificate_that_is_not_trusted_ends_it(void **state)
 	vault_world_end(&world);
 }
 
+static void a_refused_secret_makes_room_for_the_next_one(void **state)
+{
+	for (int good = 0; good < 2; good++) {
+		struct vault_world world;
+		struct mauth_credential *second;
+		struct news news;
+
+		begin(&world);
+		second = &world.w.tenant->credentials[world.w.tenant->credentials_count++];
+		second->secret = mauth_secret_new("second-value", 12);
+		second->path = mauth_strdup("/etc/modernauth.second");
+		show(&world, &news);
+		wait_for_poll(&world, 5);
+		assert_non_null(strstr(fake_http_form(world.w.http), "client_secret=client-secret-value"));
+		fake_http_aadsts(world.w.http, 401, "invalid_client", 7000222);
+		wait_for_poll(&world, 5);
+		assert_non_null(strstr(fake_http_form(world.w.http), "client_secret=second-value"));
+		if (good)
+			sign_in(&world, ALICE);
+		else
+			fake_http_aadsts(world.w.http, 401, "invalid_client", 7000215);
+		world_turn(&world.w);
+		assert_int_equal(news.done, good);
+		assert_int_equal(news.failed, !good);
+		vault_world_end(&world);
+	}
+}
+
 /* -- who has signed in -------------------------------------------------------------------------------------- */
 
 static void who_has_signed_in_must_be_who_was_meant(void **state)
@@ -662,6 +690,7 @@ int main(void)
 		cmocka_unit_test(a_code_that_nobody_enters_runs_out),
 		cmocka_unit_test(failures_of_the_network_are_waited_out),
 		cmocka_unit_test(a_certificate_that_is_not_trusted_ends_it),
+		cmocka_unit_test(a_refused_secret_makes_room_for_the_next_one),
 		cmocka_unit_test(who_has_signed_in_must_be_who_was_meant),
 		cmocka_unit_test(a_login_can_be_linked_to_another_account_and_mailbox),
 		cmocka_unit_test(without_anybody_who_listens_there_is_no_device_password),
