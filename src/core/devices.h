@@ -48,8 +48,8 @@ struct mauth_devices_deps {
 };
 /* What deps points to must outlive the devices; store and worker also what they have been given to do. */
 struct mauth_devices *mauth_devices_new(const struct mauth_devices_deps *deps);
-/* Writes last uses that are not in the store yet. Checks under way must have been cancelled; changes under way go on, and
- * their callbacks come; those of hashes come with none. */
+/* Writes last uses that are not in the store yet. Checks under way must have been cancelled; changes under way go on,
+ * and their callbacks come; those of hashes come with none. */
 void mauth_devices_free(struct mauth_devices **devices);
 /* Reads one row of the store, at start. MAUTH_CONFIG: it cannot be read; the text names it. */
 enum mauth_status mauth_devices_load(struct mauth_devices *devices, const struct mauth_store_row *row,

@@ -116,8 +116,8 @@ static void poll_answered(const struct mauth_http_reply *reply, const struct mau
 		enrol->credentials_refused = 0;
 	if (status == MAUTH_OK) {
 		enrol_keep(enrol, &parts);
-	} else if (reply->status == 401 && mauth_flights_proof_refused(deps->flights, enrol->tenant, enrol->credential, &failure,
-									 &enrol->credentials_refused)) {
+	} else if (reply->status == 401 && mauth_flights_proof_refused(deps->flights, enrol->tenant, enrol->credential,
+								       &failure, &enrol->credentials_refused)) {
 		enrol_poll_later(enrol);
 	} else if (is_to_be_asked_again(enrol, &parts, status)) {
 		enrol_tell(enrol, MAUTH_ENROL_PENDING);
@@ -139,7 +139,8 @@ static void poll(void *context)
 		ran_out(enrol);
 		return;
 	}
-	if (mauth_flights_proof(enrol->enrols->deps.flights, enrol->tenant, &proof, &enrol->credential, &error) != MAUTH_OK) {
+	if (mauth_flights_proof(enrol->enrols->deps.flights, enrol->tenant, &proof, &enrol->credential, &error) !=
+	    MAUTH_OK) {
 		fail(enrol, &error);
 		return;
 	}

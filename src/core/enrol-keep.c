@@ -239,10 +239,12 @@ static void undo(struct enrol *enrol, const char *device_id)
 	const struct mauth_store_row link = { .kind = MAUTH_LINK_KIND, .name = name };
 
 	if (device_id != NULL)
-		(void)mauth_devices_remove(mauth_vault_devices(vault), tenant, enrol->login, device_id, namesake_gone, NULL, NULL);
+		(void)mauth_devices_remove(mauth_vault_devices(vault), tenant, enrol->login, device_id, namesake_gone,
+					   NULL, NULL);
 	/* Another account may be in use by itself. */
 	if (strcmp(enrol->account, enrol->login) == 0)
-		(void)mauth_enrolments_remove(mauth_vault_enrolments(vault), tenant, enrol->account, undone, NULL, NULL);
+		(void)mauth_enrolments_remove(mauth_vault_enrolments(vault), tenant, enrol->account, undone, NULL,
+					      NULL);
 	mauth_vault_set_link(vault, tenant, enrol->login, NULL, NULL);
 	mauth_store_write(mauth_vault_store(vault), &link, 1, undone, NULL);
 	free(name);

@@ -235,11 +235,12 @@ static enum mauth_status refuse_other_password(const struct enrol *enrol, struct
 
 static void refuse_other_account(const struct enrol *enrol, struct mauth_error *error_r)
 {
-	mauth_fail(error_r, MAUTH_CONFIG, 0, "an enrolment of %.120s is under way with the account %.120s and the mailbox %.120s",
-		   enrol->login, enrol->account, enrol->mailbox);
+	mauth_fail(error_r, MAUTH_CONFIG, 0,
+		   "an enrolment of %.120s is under way with the account %.120s and the mailbox %.120s", enrol->login,
+		   enrol->account, enrol->mailbox);
 	if (error_r != NULL)
-		snprintf(error_r->advice, sizeof(error_r->advice), "wait until its code has run out, or: doveadm modernauth revoke "
-			 "%.320s", enrol->login);
+		snprintf(error_r->advice, sizeof(error_r->advice),
+			 "wait until its code has run out, or: doveadm modernauth revoke %.320s", enrol->login);
 }
 
 static enum mauth_status may_begin(struct mauth_enrols *enrols, const struct mauth_enrol_want *want,
@@ -307,7 +308,8 @@ struct mauth_enrol_listener *mauth_enrol_start(struct mauth_enrols *enrols, cons
 		mauth_fail(error_r, MAUTH_CONFIG, 0, "the store is not open");
 		return NULL;
 	}
-	if (enrol != NULL && (strcmp(enrol->account, want->account) != 0 || strcmp(enrol->mailbox, want->mailbox) != 0)) {
+	if (enrol != NULL &&
+	    (strcmp(enrol->account, want->account) != 0 || strcmp(enrol->mailbox, want->mailbox) != 0)) {
 		refuse_other_account(enrol, error_r);
 		return NULL;
 	}

@@ -54,8 +54,8 @@ struct mauth_enrol_news {
 /* Never before mauth_enrol_start() has returned, none after mauth_enrol_unlisten(). After DONE and FAILED the listener is gone. */
 typedef void mauth_enrol_fn(const struct mauth_enrol_news *news, void *context);
 struct mauth_enrol_listener;
-/* Begins, or listens to what has begun for this login (and address) already. NULL with *error_r: no store, too many, one with
- * another account or mailbox has begun, another password typed at the same address is waiting for its code. */
+/* Begins, or listens to what has begun for this login (and address) already. NULL with *error_r: no store, too many,
+ * one with another account or mailbox has begun, another password typed at the same address is waiting for its code. */
 struct mauth_enrol_listener *mauth_enrol_start(struct mauth_enrols *enrols, const struct mauth_enrol_want *want,
 					       mauth_enrol_fn *fn, void *context, struct mauth_error *error_r);
 /* It goes on without. */

@@ -191,8 +191,8 @@ static bool is_owner(const struct flight *flight)
 	const char *upn = flight->reply.upn;
 
 	if (flight->grant == MAUTH_GRANT_ENROLLED)
-		return enrolments == NULL || mauth_enrolments_is_owner(enrolments, flight->tenant->name, flight->group->upn,
-								       upn, flight->reply.oid);
+		return enrolments == NULL || mauth_enrolments_is_owner(enrolments, flight->tenant->name,
+								       flight->group->upn, upn, flight->reply.oid);
 	return upn[0] == '\0' || strcasecmp(upn, flight->group->upn) == 0;
 }
 
@@ -274,8 +274,9 @@ bool mauth_flights_proof_refused(struct mauth_flights *flights, const struct mau
 		return false;
 	if (state->credential == credential) {
 		state->credential = next;
-		mauth_log(flights->deps.log, MAUTH_ERROR, "tenant %s: Entra refuses %s (%s), using %s from now on; to do: %s",
-			  tenant->name, tenant->credentials[credential].path, error->text, tenant->credentials[next].path,
+		mauth_log(flights->deps.log, MAUTH_ERROR,
+			  "tenant %s: Entra refuses %s (%s), using %s from now on; to do: %s", tenant->name,
+			  tenant->credentials[credential].path, error->text, tenant->credentials[next].path,
 			  error->advice);
 	}
 	return true;

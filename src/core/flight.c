@@ -345,7 +345,8 @@ void mauth_flights_credential(const struct mauth_flights *flights, const struct 
 }
 
 enum mauth_status mauth_flights_proof(struct mauth_flights *flights, const struct mauth_tenant *tenant,
-				      struct mauth_entra_proof *proof_r, size_t *credential_r, struct mauth_error *error_r)
+				      struct mauth_entra_proof *proof_r, size_t *credential_r,
+				      struct mauth_error *error_r)
 {
 	*credential_r = flights->tenants[tenant->index].credential;
 	return flight_proof(flights, tenant, proof_r, error_r);

@@ -81,9 +81,10 @@ void mauth_flights_credential(const struct mauth_flights *flights, const struct 
 /* For others who ask Entra in the tenant's name (core/enrol.c). What the application proves itself with now: the secrets are
  * the tenant's and live until the next call. */
 enum mauth_status mauth_flights_proof(struct mauth_flights *flights, const struct mauth_tenant *tenant,
-				      struct mauth_entra_proof *proof_r, size_t *credential_r, struct mauth_error *error_r);
-/* Entra has refused this credential as the application's (HTTP 401): the next one is used from now on. false: *tried, 0 at
- * first, says that there is none left to try. */
+				      struct mauth_entra_proof *proof_r, size_t *credential_r,
+				      struct mauth_error *error_r);
+/* Entra has refused this credential as the application's (HTTP 401): the next one is used from now on. false: *tried, 0
+ * at first, says that there is none left to try. */
 bool mauth_flights_proof_refused(struct mauth_flights *flights, const struct mauth_tenant *tenant, size_t credential,
 				 const struct mauth_error *error, size_t *tried);
 

@@ -59,9 +59,12 @@ static void enrol_news(const struct mauth_enrol_news *news, void *context)
 enum step login_step_enrol(struct mauth_login *login)
 {
 	struct mauth_enrol_want want = {
-		.tenant = login->where.tenant, .login = login->where.login, .account = login->where.account,
+		.tenant = login->where.tenant,
+		.login = login->where.login,
+		.account = login->where.account,
 		/* A mailbox that was asked for this once is not what the login opens from now on. */
-		.mailbox = login->where.asked_mailbox ? login->where.login : login->where.mailbox, .ip = login->client_ip,
+		.mailbox = login->where.asked_mailbox ? login->where.login : login->where.mailbox,
+		.ip = login->client_ip,
 		/* Whoever is verified has a password that works already. */
 		.password = login->verified == MAUTH_VERIFIED_NONE ? login->password : NULL,
 	};

@@ -182,8 +182,10 @@ static void first_row_written(const struct mauth_error *error, void *context)
 	if (error == NULL)
 		return;
 	/* Whatever is written without it is a store that the next start takes for a damaged one. */
-	mauth_log(vault->deps.log, MAUTH_ERROR, "the store cannot be written: %s; its first row is tried again in %u s; device "
-		  "passwords made until then do not work after a restart", error->text, FIRST_ROW_AGAIN_MSECS / 1000);
+	mauth_log(vault->deps.log, MAUTH_ERROR,
+		  "the store cannot be written: %s; its first row is tried again in %u s; device "
+		  "passwords made until then do not work after a restart",
+		  error->text, FIRST_ROW_AGAIN_MSECS / 1000);
 	vault->first_row_again = mauth_timer_add(vault->deps.loop, FIRST_ROW_AGAIN_MSECS, write_device_key, vault);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows of the store, as somebody might have changed them, and lines of an export. The first line is a kind and a name, the
- * rest is the value. Kind "keys" is a key file, "sealed" an envelope, "line" a line of an export. What is only read behind
- * a seal, which nobody can forge, is sealed first: the rows of kind "pending", and "line" once more. */
+/* Rows of the store, as somebody might have changed them, and lines of an export. The first line is a kind and a name,
+ * the rest is the value. Kind "keys" is a key file, "sealed" an envelope, "line" a line of an export. What is only read
+ * behind a seal, which nobody can forge, is sealed first: the rows of kind "pending", and "line" once more. */
 
 #include "core/json.h"
 #include "vault_world.h"
@@ -33,12 +33,13 @@ static void check_enrolments(struct vault_world *world)
 	while ((enrolment = mauth_enrolments_next(enrolments, enrolment)) != NULL) {
 		MUST(mauth_enrolments_find(enrolments, enrolment->tenant, enrolment->account) == enrolment);
 		MUST(strlen(enrolment->account) <= MAUTH_USER_MAX && strchr(enrolment->tenant, '/') == NULL);
-		MUST(strlen(enrolment->oid) < sizeof(enrolment->oid) && strlen(enrolment->app) < sizeof(enrolment->app));
+		MUST(strlen(enrolment->oid) < sizeof(enrolment->oid) &&
+		     strlen(enrolment->app) < sizeof(enrolment->app));
 		MUST(enrolment->refreshed_at >= 0 && enrolment->enrolled_at >= 0 && enrolment->dead_since >= 0);
 		MUST(enrolment->code >= 0 && mauth_is_utf8(enrolment->reason, strlen(enrolment->reason)));
 		(void)mauth_enrolments_usable(enrolments, world->w.tenant, enrolment->account, &error);
-		MUST(mauth_enrolments_token(enrolments, enrolment->tenant, enrolment->account, &token, &generation, &error) ==
-		     MAUTH_CONFIG);
+		MUST(mauth_enrolments_token(enrolments, enrolment->tenant, enrolment->account, &token, &generation,
+					    &error) == MAUTH_CONFIG);
 		check_error(&error);
 	}
 	mauth_enrolments_tend(enrolments, 1, ignore_enrolment, NULL);

@@ -207,8 +207,10 @@ void fake_http_device_code(struct fake_http *http, unsigned int number)
 {
 	char body[512];
 
-	snprintf(body, sizeof(body), "{\"device_code\":\"DEVICE-%u\",\"user_code\":\"USER-%u\","
-		 "\"verification_uri\":\"https://microsoft.com/devicelogin\",\"expires_in\":900,\"interval\":5}", number, number);
+	snprintf(body, sizeof(body),
+		 "{\"device_code\":\"DEVICE-%u\",\"user_code\":\"USER-%u\","
+		 "\"verification_uri\":\"https://microsoft.com/devicelogin\",\"expires_in\":900,\"interval\":5}",
+		 number, number);
 	fake_http_reply(http, 200, body, NULL);
 }
 

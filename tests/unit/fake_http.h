@@ -24,8 +24,8 @@ void fake_http_token(struct fake_http *http, const char *upn, unsigned int expir
 /* The same for an account with this object id, with a refresh token unless that is NULL. */
 void fake_http_refreshed(struct fake_http *http, const char *upn, const char *oid, const char *refresh_token,
 			 unsigned int expires_in);
-/* The endpoint's reply to who wants a device code: "DEVICE-NUMBER", to be typed as "USER-NUMBER" within 900 s, and asked
- * for every 5 s. */
+/* The endpoint's reply to who wants a device code: "DEVICE-NUMBER", to be typed as "USER-NUMBER" within 900 s, and
+ * asked for every 5 s. */
 void fake_http_device_code(struct fake_http *http, unsigned int number);
 /* Entra's error reply with this code. */
 void fake_http_aadsts(struct fake_http *http, unsigned int status, const char *error, int code);

@@ -189,8 +189,9 @@ static void what_ends_it_is_said_and_leaves_nothing(void **state)
 		const char *error;
 		int code;
 	} rows[] = {
-		{ 400, "authorization_declined", 65004 }, { 400, "expired_token", 70019 }, { 400, "invalid_grant", 54005 },
-		{ 400, "bad_verification_code", 70018 }, { 400, "access_denied", 90120 }, { 400, "invalid_grant", 53003 },
+		{ 400, "authorization_declined", 65004 }, { 400, "expired_token", 70019 },
+		{ 400, "invalid_grant", 54005 }, { 400, "bad_verification_code", 70018 },
+		{ 400, "access_denied", 90120 }, { 400, "invalid_grant", 53003 },
 		{ 401, "invalid_client", 7000222 }, { 400, "invalid_grant", 50105 },
 	};
 

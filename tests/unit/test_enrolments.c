@@ -187,7 +187,8 @@ static void a_removed_one_is_gone_at_once_and_after_a_restart(void **state)
 	assert_null(world_enrolment(&world, ALICE));
 	expect_token(&world, "");
 	assert_int_equal(written.calls, 0);
-	assert_int_equal(mauth_enrolments_remove(of(&world), CONTOSO, ALICE, on_disk, &written, &error), MAUTH_USER_UNKNOWN);
+	assert_int_equal(mauth_enrolments_remove(of(&world), CONTOSO, ALICE, on_disk, &written, &error),
+			 MAUTH_USER_UNKNOWN);
 	finish(&world);
 	assert_int_equal(written.calls, 1);
 	assert_int_equal(fake_store_count(world.store, MAUTH_REFRESH_TOKEN_KIND), 0);
@@ -217,7 +218,8 @@ static void tenants_do_not_share_enrolments(void **state)
 
 	begin(&world);
 	assert_null(mauth_enrolments_find(of(&world), "fabrikam", ALICE));
-	assert_int_equal(mauth_enrolments_remove(of(&world), "fabrikam", ALICE, on_disk, NULL, NULL), MAUTH_USER_UNKNOWN);
+	assert_int_equal(mauth_enrolments_remove(of(&world), "fabrikam", ALICE, on_disk, NULL, NULL),
+			 MAUTH_USER_UNKNOWN);
 	vault_world_end(&world);
 }
 
@@ -331,7 +333,8 @@ static void what_is_removed_while_it_is_written_does_not_come_back(void **state)
 		if (world_enrolment(&world, ALICE) != NULL)
 			fail_msg("%s came back", what[i]);
 		vault_world_restart(&world);
-		if (world_enrolment(&world, ALICE) != NULL || fake_store_count(world.store, MAUTH_REFRESH_TOKEN_KIND) > 0)
+		if (world_enrolment(&world, ALICE) != NULL ||
+		    fake_store_count(world.store, MAUTH_REFRESH_TOKEN_KIND) > 0)
 			fail_msg("%s came back with the restart", what[i]);
 		vault_world_end(&world);
 	}
@@ -563,8 +566,9 @@ static void a_row_that_cannot_be_read_is_named(void **state)
 	static const struct {
 		const char *name, *value;
 	} rows[] = {
-		{ "contoso/dave@contoso.com", "" }, { "contoso/dave@contoso.com", "{" }, { "contoso/dave@contoso.com", "[]" },
-		{ "contoso", "{}" }, { "/dave@contoso.com", "{}" }, { "contoso/", "{}" },
+		{ "contoso/dave@contoso.com", "" }, { "contoso/dave@contoso.com", "{" },
+		{ "contoso/dave@contoso.com", "[]" }, { "contoso", "{}" }, { "/dave@contoso.com", "{}" },
+		{ "contoso/", "{}" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -587,8 +591,10 @@ static void a_row_of_a_later_version_is_read_as_far_as_it_goes(void **state)
 
 	begin(&world);
 	vault_world_close(&world);
-	fake_store_put(world.store, MAUTH_ENROLMENT_KIND, "contoso/" DAVE, "{\"oid\":7,\"app\":\"0123456789abcdef0123456789abcdef00\","
-		       "\"refreshed_at\":-5,\"enrolled_at\":99999999999999999,\"code\":-1,\"reason\":\"a\\nb\",\"more\":{}}");
+	fake_store_put(
+		world.store, MAUTH_ENROLMENT_KIND, "contoso/" DAVE,
+		"{\"oid\":7,\"app\":\"0123456789abcdef0123456789abcdef00\","
+		"\"refreshed_at\":-5,\"enrolled_at\":99999999999999999,\"code\":-1,\"reason\":\"a\\nb\",\"more\":{}}");
 	assert_int_equal(vault_world_try(&world, NULL), MAUTH_OK);
 	dave = world_enrolment(&world, DAVE);
 	assert_string_equal(dave->oid, "");
@@ -633,7 +639,8 @@ struct refreshes {
 /* Ten thousand who have enrolled in the same second. */
 static void load_many(struct vault_world *world)
 {
-	static const char value[] = "{\"oid\":\"o\",\"app\":\"a\",\"enrolled_at\":1700000000,\"refreshed_at\":1700000000}";
+	static const char value[] =
+		"{\"oid\":\"o\",\"app\":\"a\",\"enrolled_at\":1700000000,\"refreshed_at\":1700000000}";
 	char name[64];
 
 	for (unsigned int i = 0; i < MANY; i++) {
@@ -775,7 +782,8 @@ static void the_broker_keeps_an_idle_enrolment_alive(void **state)
 	fake_loop_run(world.w.loop, 3600000);
 	assert_int_equal(fake_http_open(world.w.http), 0);
 	expect_token(&world, "token-2");
-	assert_in_range(world_enrolment(&world, ALICE)->refreshed_at, WORLD_WALL + 31 * DAY, WORLD_WALL + 31 * DAY + 60);
+	assert_in_range(world_enrolment(&world, ALICE)->refreshed_at, WORLD_WALL + 31 * DAY,
+			WORLD_WALL + 31 * DAY + 60);
 	vault_world_end(&world);
 }
 

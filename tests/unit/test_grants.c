@@ -50,7 +50,8 @@ static void refuse(struct vault_world *world, int code)
 	struct mauth_error error;
 
 	mauth_fail(&error, MAUTH_INTERACTION, code, "AADSTS%d", code);
-	mauth_enrolments_refusal(mauth_vault_enrolments(world->vault), CONTOSO, ALICE, enrolment->generation, &error, code);
+	mauth_enrolments_refusal(mauth_vault_enrolments(world->vault), CONTOSO, ALICE, enrolment->generation, &error,
+				 code);
 	world_turn(&world->w);
 }
 
@@ -105,7 +106,9 @@ static enum mauth_status expected(const struct combination *c, enum mauth_grant_
 static void check_combination(const struct combination *c)
 {
 	static const char *const tokens[] = { "cached-by-password", "cached-by-enrolment", "cached-by-app" };
-	static const enum mauth_verified_by words[] = { MAUTH_VERIFIED_ENTRA, MAUTH_VERIFIED_DEVICE, MAUTH_VERIFIED_DOVECOT };
+	static const enum mauth_verified_by words[] = {
+		MAUTH_VERIFIED_ENTRA, MAUTH_VERIFIED_DEVICE, MAUTH_VERIFIED_DOVECOT,
+	};
 	static struct outcome outcome;
 	enum mauth_grant_type grant;
 	enum mauth_status status = expected(c, &grant);
@@ -128,7 +131,8 @@ static void check_combination(const struct combination *c)
 	if (outcome.calls != 1 || outcome.status != status ||
 	    (status == MAUTH_OK && (outcome.verified_by != words[c->verified] || outcome.cached != c->cached)) ||
 	    (status == MAUTH_OK && c->cached && strcmp(outcome.token, tokens[grant]) != 0))
-		fail_msg("grants %s, verified %d, state %d, cached %d, right %d: %s with \"%s\" (%s) instead of %s by %s",
+		fail_msg("grants %s, verified %d, state %d, cached %d, right %d: %s with \"%s\" (%s) instead of %s "
+			 "by %s",
 			 c->order->name, c->verified, c->state, c->cached, c->right, mauth_status_name(outcome.status),
 			 outcome.token, outcome.error.text, mauth_status_name(status), mauth_grant_name(grant));
 	snprintf(needle, sizeof(needle), "\"grant\":\"%s\"", mauth_grant_name(grant));
@@ -144,7 +148,8 @@ static void a_token_is_for_whom_the_table_says_and_for_nobody_else(void **state)
 		for (enum verified v = 0; v < VERIFIERS; v++)
 			for (enum state s = 0; s < STATES; s++)
 				for (int bits = 0; bits < 4; bits++)
-					check_combination(&(struct combination){ &orders[o], v, s, (bits & 1) != 0, (bits & 2) != 0 });
+					check_combination(&(struct combination){
+						&orders[o], v, s, (bits & 1) != 0, (bits & 2) != 0 });
 }
 
 static void a_wrong_password_gets_nothing_at_the_thousandth_time_either(void **state)
@@ -171,8 +176,9 @@ static void a_wrong_password_gets_nothing_at_the_thousandth_time_either(void **s
 			answer_as_entra(&world, device);
 			assert_int_equal(outcome.calls, 1);
 			if (outcome.status != MAUTH_BAD_CREDENTIALS && outcome.status != MAUTH_LOCKED)
-				fail_msg("grants %s, attempt %u: %s", orders[o].name, i, mauth_status_name(outcome.status));
-			/* What was told is looked through at the end: not all of it fifteen thousand times. */
+				fail_msg("grants %s, attempt %u: %s", orders[o].name, i,
+					 mauth_status_name(outcome.status));
+			/* All of it is searched for secrets at the end: the last twenty are like the others. */
 			if (i % 20 == 0)
 				world.w.sinks.records[0] = world.w.sinks.lines[0] = world.w.sinks.events[0] = '\0';
 		}
@@ -198,8 +204,9 @@ static void a_removed_device_stops_at_once_although_its_token_is_cached(void **s
 	world_ended(outcome, MAUTH_OK);
 	world_at_once(&world, device, false, MAUTH_OK);
 	fake_store_hold(world.store, true);
-	assert_int_equal(mauth_devices_remove(mauth_vault_devices(world.vault), CONTOSO, ALICE, "Ricoh", NULL, NULL, NULL),
-			 MAUTH_OK);
+	assert_int_equal(
+		mauth_devices_remove(mauth_vault_devices(world.vault), CONTOSO, ALICE, "Ricoh", NULL, NULL, NULL),
+		MAUTH_OK);
 	world_at_once(&world, device, false, MAUTH_BAD_CREDENTIALS);
 	free(device);
 	vault_world_end(&world);
@@ -406,7 +413,8 @@ static void the_record_says_why_a_grant_was_skipped(void **state)
 	fake_http_token(world.w.http, "app", 3600);
 	world_turn(&world.w);
 	world_ended(outcome, MAUTH_OK);
-	assert_non_null(strstr(world.w.sinks.records, "enrolled: not enrolled; password: a device password is none of Entra's"));
+	assert_non_null(strstr(world.w.sinks.records,
+			       "enrolled: not enrolled; password: a device password is none of Entra's"));
 	free(device);
 	vault_world_end(&world);
 }
@@ -565,7 +573,10 @@ static void a_refused_certificate_makes_room_for_a_secret(void **state)
 static void bring_token(struct vault_world *world, const char *token, struct outcome *outcome)
 {
 	struct mauth_attempt attempt = {
-		.service = MAUTH_SERVICE_IMAP, .mechanism = "XOAUTH2", .client_ip = "192.0.2.7", .password_is_token = true,
+		.service = MAUTH_SERVICE_IMAP,
+		.mechanism = "XOAUTH2",
+		.client_ip = "192.0.2.7",
+		.password_is_token = true,
 	};
 
 	world_start_as(&world->w, ALICE, token, &attempt, outcome);

@@ -358,8 +358,10 @@ static void put(struct vault_world *world, const char *account, const char *toke
 	struct mauth_secret *secret = mauth_secret_new(token, strlen(token));
 
 	world_secret(&world->w, token);
-	mauth_enrolments_put(mauth_vault_enrolments(world->vault), &(struct mauth_enrolment_new){
-		.tenant = world->w.tenant, .account = account, .oid = "", .refresh_token = secret }, wrote, &writes_done);
+	mauth_enrolments_put(mauth_vault_enrolments(world->vault),
+			     &(struct mauth_enrolment_new){
+				     .tenant = world->w.tenant, .account = account, .oid = "", .refresh_token = secret},
+			     wrote, &writes_done);
 	mauth_secret_free(&secret);
 }
 
@@ -384,7 +386,8 @@ static void what_is_written_meanwhile_is_neither_lost_nor_overwritten(void **sta
 		rotate(&world, "user1@contoso.com", "newer-1");
 		rotate(&world, "user119@contoso.com", "newer-119");
 		put(&world, "dave@contoso.com", "dave-1");
-		mauth_enrolments_remove(mauth_vault_enrolments(world.vault), CONTOSO, "user60@contoso.com", wrote, &calls, NULL);
+		mauth_enrolments_remove(mauth_vault_enrolments(world.vault), CONTOSO, "user60@contoso.com", wrote,
+					&calls, NULL);
 		fake_store_hold(world.store, false);
 		fake_loop_run(world.w.loop, 60000);
 		assert_int_equal(progress.finished, 1);
@@ -398,7 +401,8 @@ static void what_is_written_meanwhile_is_neither_lost_nor_overwritten(void **sta
 			assert_string_equal(world_refresh_token(&world, "user119@contoso.com"), "newer-119");
 			assert_string_equal(world_refresh_token(&world, "dave@contoso.com"), "dave-1");
 			assert_null(world_enrolment(&world, "user60@contoso.com"));
-			assert_null(fake_store_value(world.store, MAUTH_REFRESH_TOKEN_KIND, "contoso/user60@contoso.com"));
+			assert_null(
+				fake_store_value(world.store, MAUTH_REFRESH_TOKEN_KIND, "contoso/user60@contoso.com"));
 			vault_world_restart(&world);
 		}
 		vault_world_end(&world);

@@ -56,9 +56,13 @@ void vault_world_begin(struct vault_world *world)
 enum mauth_status vault_world_try(struct vault_world *world, struct mauth_error *error_r)
 {
 	const struct mauth_vault_deps deps = {
-		.loop = fake_loop_loop(world->w.loop), .log = &world->w.sinks.log, .store = fake_store_store(world->store),
-		.worker = fake_worker_worker(world->worker), .key_file = &world->key_file,
-		.process_key = mauth_broker_key(world->w.broker), .config = world->w.config,
+		.loop = fake_loop_loop(world->w.loop),
+		.log = &world->w.sinks.log,
+		.store = fake_store_store(world->store),
+		.worker = fake_worker_worker(world->worker),
+		.key_file = &world->key_file,
+		.process_key = mauth_broker_key(world->w.broker),
+		.config = world->w.config,
 	};
 	enum mauth_status status = mauth_vault_open(&deps, &world->vault, error_r);
 
@@ -248,7 +252,8 @@ const char *world_refresh_token(struct vault_world *world, const char *account)
 
 void world_cache(struct vault_world *world, enum mauth_grant_type grant, const char *text)
 {
-	struct mauth_secret *password = mauth_secret_new(GOOD, strlen(GOOD)), *token = mauth_secret_new(text, strlen(text));
+	struct mauth_secret *password = mauth_secret_new(GOOD, strlen(GOOD)),
+			    *token = mauth_secret_new(text, strlen(text));
 	const struct mauth_cache_item item = {
 		.tenant = world->w.tenant->keys[grant], .upn = grant == MAUTH_GRANT_APP ? "" : ALICE, .token = token,
 		.password = grant == MAUTH_GRANT_PASSWORD ? password : NULL, .expires_in = 3600, .refresh_in = 3000,

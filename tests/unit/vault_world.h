@@ -66,7 +66,8 @@ void world_start_verified(struct vault_world *world, const char *user, const cha
 /* It goes as far as it goes without Entra. */
 struct outcome world_try(struct vault_world *world, const char *user, const char *password, bool by_dovecot);
 /* Such an attempt of ALICE must have ended with status, without a request. */
-struct outcome world_at_once(struct vault_world *world, const char *password, bool by_dovecot, enum mauth_status status);
+struct outcome world_at_once(struct vault_world *world, const char *password, bool by_dovecot,
+			     enum mauth_status status);
 /* An attempt for which Entra is asked: the outcome that will be. */
 struct outcome *world_ask(struct vault_world *world, const char *user, const char *password, bool by_dovecot);
 
