@@ -254,6 +254,9 @@ enum mauth_status mauth_import_finish(struct mauth_import *import, struct mauth_
 
 	if (!import->ended)
 		return mauth_fail(error_r, MAUTH_CONFIG, 0, "the export is not complete: its last line is missing");
+	/* It would write rows that it has read before over those of the import. */
+	if (vault->rekey != NULL)
+		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the store is being sealed anew; try again when that is done");
 	if (import->count > 0)
 		qsort(import->rows, import->count, sizeof(*import->rows), compare_rows);
 	status = mauth_store_each(vault->deps.store, NULL, note_other, &others, error_r);

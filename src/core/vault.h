@@ -93,7 +93,7 @@ void mauth_import_free(struct mauth_import **import);
 enum mauth_status mauth_import_line(struct mauth_import *import, struct mauth_vault *vault, const char *line,
 				    struct mauth_error *error_r);
 /* The store becomes what was exported: writes all rows and deletes all others, or does nothing. Without replace only a store
- * without enrolments and device passwords takes it. done(): it is on disk; the vault has to be opened anew to see it. */
+ * without enrolments and device passwords takes it. MAUTH_TEMPORARY: a rekey is under way. done(): it is on disk; the vault has to be opened anew to see it. */
 enum mauth_status mauth_import_finish(struct mauth_import *import, struct mauth_vault *vault, bool replace,
 				      mauth_store_done_fn *done, void *context, size_t *rows_r, struct mauth_error *error_r);
 

@@ -269,6 +269,31 @@ static void a_used_store_is_replaced_only_if_that_is_wanted(void **state)
 	vault_world_end(&world);
 }
 
+static void hear_progress(const struct mauth_rekey_progress *progress, void *context)
+{
+	*(unsigned int *)context += progress->finished;
+}
+
+static void an_import_waits_until_everything_is_sealed_anew(void **state)
+{
+	struct vault_world world;
+	struct lines lines;
+	struct mauth_error error;
+	char *device = begin(&world, &lines);
+	unsigned int finished = 0;
+
+	lines_free(&lines);
+	assert_int_equal(mauth_vault_rekey(world.vault, hear_progress, &finished, &error), MAUTH_OK);
+	export(&world, &lines);
+	assert_int_equal(import(&world, &lines, true, &error), MAUTH_TEMPORARY);
+	fake_loop_run(world.w.loop, 1000);
+	assert_int_equal(finished, 1);
+	assert_int_equal(import(&world, &lines, true, &error), MAUTH_OK);
+	lines_free(&lines);
+	free(device);
+	vault_world_end(&world);
+}
+
 static void an_import_of_nothing_is_no_import(void **state)
 {
 	const struct lines none = { .count = 0 };
@@ -370,6 +395,7 @@ int main(void)
 		cmocka_unit_test(every_change_of_every_line_is_noticed),
 		cmocka_unit_test(another_key_is_named_with_what_to_do),
 		cmocka_unit_test(a_used_store_is_replaced_only_if_that_is_wanted),
+		cmocka_unit_test(an_import_waits_until_everything_is_sealed_anew),
 		cmocka_unit_test(an_import_of_nothing_is_no_import),
 		cmocka_unit_test(a_store_that_fails_takes_none_of_it),
 		cmocka_unit_test(the_largest_refresh_token_can_be_exported),
