@@ -391,6 +391,105 @@ static void writes_outlive_the_enrolments(void **state)
 	vault_world_end(&world);
 }
 
+/* -- anything, in any order ---------------------------------------------------------------------------------- */
+
+#define STEPS 3000u
+
+/* What has been acknowledged: the store keeps the order. */
+struct promise {
+	char *acknowledged;                 /* the refresh token's text */
+};
+
+struct change {
+	struct promise *promise;
+	char token[24];                     /* "": removed; "-": nothing was to be written */
+};
+
+static void promised(const struct mauth_error *error, void *context)
+{
+	struct change *change = context;
+
+	/* What was revoked on its way to the disk is overtaken by its removal. */
+	if (error == NULL && strcmp(change->token, "-") != 0)
+		snprintf(change->promise->acknowledged, 24, "%s", change->token);
+	free(change);
+}
+
+static struct change *change_new(struct promise *promise, const char *token)
+{
+	struct change *change = mauth_new(sizeof(*change));
+
+	change->promise = promise;
+	snprintf(change->token, sizeof(change->token), "%s", token);
+	return change;
+}
+
+static void do_something(struct vault_world *world, struct promise *promise, unsigned int step)
+{
+	const struct mauth_enrolment *enrolment = world_enrolment(world, ALICE);
+	struct mauth_secret *secret;
+	struct change *change;
+	char token[24];
+
+	snprintf(token, sizeof(token), "t0ken-%u.", step);
+	secret = mauth_secret_new(token, strlen(token));
+	switch (rand() % 8) {
+	case 0:
+		mauth_enrolments_put(of(world), &(struct mauth_enrolment_new){
+			.tenant = world->w.tenant, .account = ALICE, .oid = "", .refresh_token = secret },
+			promised, change_new(promise, token));
+		break;
+	case 1:
+	case 2:
+		/* One that Entra was asked for just now, or some time ago. */
+		change = change_new(promise, enrolment != NULL && enrolment->putting == 0 && step % 2 == 0 ? token : "-");
+		mauth_enrolments_rotated(of(world), CONTOSO, ALICE, enrolment == NULL ? 0 : enrolment->generation - step % 2,
+					 secret, promised, change);
+		break;
+	case 3:
+		if (step % 5 != 0)
+			break;
+		change = change_new(promise, "");
+		if (mauth_enrolments_remove(of(world), CONTOSO, ALICE, promised, change, NULL) != MAUTH_OK)
+			free(change);
+		break;
+	case 4:
+		if (enrolment != NULL)
+			refuse_as(world, enrolment->generation - step % 2, MAUTH_INTERACTION, step % 3 == 0 ? 50173 : 50076);
+		break;
+	default:
+		/* A moment of a full disk. */
+		fake_store_fail(world->store, rand() % 4 == 0 ? "disk full" : NULL);
+		fake_store_finish(world->store);
+		fake_store_fail(world->store, NULL);
+	}
+	mauth_secret_free(&secret);
+}
+
+static void what_was_acknowledged_is_there_after_a_restart(void **state)
+{
+	for (unsigned int seed = 1; seed <= 5; seed++) {
+		char acknowledged[24] = "";
+		struct promise promise = { acknowledged };
+		struct vault_world world;
+
+		srand(seed);
+		vault_world_open_with(&world, "E");
+		fake_store_hold(world.store, true);
+		for (unsigned int step = 1; step <= STEPS; step++) {
+			do_something(&world, &promise, step);
+			if (rand() % 50 != 0)
+				continue;
+			vault_world_restart(&world);
+			if (strcmp(world_refresh_token(&world, ALICE), acknowledged) != 0)
+				fail_msg("seed %u, step %u: \"%s\" instead of \"%s\"", seed, step,
+					 world_refresh_token(&world, ALICE), acknowledged);
+			fake_store_hold(world.store, true);
+		}
+		vault_world_end(&world);
+	}
+}
+
 /* -- a store that fails ------------------------------------------------------------------------------------- */
 
 static void a_token_that_could_not_be_written_is_kept_and_written_later(void **state)
@@ -817,6 +916,7 @@ int main(void)
 		cmocka_unit_test(enrolling_after_a_removal_under_way_holds),
 		cmocka_unit_test(dying_while_a_new_enrolment_is_written_is_no_death),
 		cmocka_unit_test(writes_outlive_the_enrolments),
+		cmocka_unit_test(what_was_acknowledged_is_there_after_a_restart),
 		cmocka_unit_test(a_token_that_could_not_be_written_is_kept_and_written_later),
 		cmocka_unit_test(a_row_without_a_token_does_not_make_it_forget_one),
 		cmocka_unit_test(only_five_codes_mean_the_end),
