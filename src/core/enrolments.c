@@ -258,6 +258,17 @@ bool mauth_enrolments_writing(const struct mauth_enrolments *enrolments, const c
 	return false;
 }
 
+/* Is a new enrolment on its way to the disk? What is said of the one before must not be written over it. */
+static bool is_being_put(const struct mauth_enrolments *enrolments, const char *tenant, const char *account)
+{
+	for (const struct enrolment_write *write = enrolments->writes; write != NULL; write = write->next) {
+		if (write->put && !write->revoked && strcmp(write->tenant, tenant) == 0 &&
+		    strcmp(write->account, account) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void nobody_waits(const struct mauth_error *error, void *context)
 {
 	(void)error;
@@ -283,11 +294,8 @@ static const struct mauth_error revoked_meanwhile = {
 static void put_done(const struct mauth_error *error, void *context)
 {
 	struct enrolment_write *write = context;
-	struct mauth_enrolment *enrolment = write->enrolments == NULL || write->revoked ? NULL :
-		find(write->enrolments, write->tenant, write->account);
+	struct mauth_enrolment *enrolment;
 
-	if (enrolment != NULL)
-		enrolment->putting -= enrolment->putting > 0;
 	if (error == NULL && write->enrolments != NULL && !write->revoked) {
 		enrolment = enrolment_get(write->enrolments, write->tenant, write->account);
 		memcpy(enrolment->oid, write->oid, sizeof(enrolment->oid));
@@ -313,10 +321,8 @@ void mauth_enrolments_put(struct mauth_enrolments *enrolments, const struct maut
 
 	write->put = true;
 	/* From now on nothing that is said about the token before may be written over this one. */
-	if (before != NULL) {
-		before->putting++;
+	if (before != NULL)
 		before->generation++;
-	}
 	write->at = mauth_wall_secs(enrolments->deps.loop);
 	snprintf(write->oid, sizeof(write->oid), "%s", what->oid);
 	mauth_enrolment_app(what->tenant, write->app);
@@ -351,7 +357,7 @@ void mauth_enrolments_rotated(struct mauth_enrolments *enrolments, const char *t
 	struct mauth_enrolment *enrolment = find(enrolments, tenant, account), image;
 	struct enrolment_write *write = write_new(enrolments, tenant, account, token, done, context);
 
-	if (enrolment == NULL || enrolment->generation != generation || enrolment->putting > 0) {
+	if (enrolment == NULL || enrolment->generation != generation || is_being_put(enrolments, tenant, account)) {
 		/* Enrolled again, or revoked, while Entra was asked: the newer one is not to be overwritten. */
 		enrolment_write_rows(enrolments, NULL, NULL, NULL, 0, rotated_done, write);
 		return;
@@ -396,7 +402,7 @@ void mauth_enrolments_refusal(struct mauth_enrolments *enrolments, const char *t
 {
 	struct mauth_enrolment *enrolment = find(enrolments, tenant, account);
 
-	if (enrolment == NULL || enrolment->generation != generation || enrolment->putting > 0)
+	if (enrolment == NULL || enrolment->generation != generation || is_being_put(enrolments, tenant, account))
 		return;
 	if (enrolment->refusal == NULL)
 		enrolment->refusal = mauth_new(sizeof(*enrolment->refusal));

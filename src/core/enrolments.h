@@ -29,7 +29,6 @@ struct mauth_enrolment {
 	int64_t dead_since;
 	/* of this process only */
 	unsigned int generation;             /* counts new enrolments of the account */
-	unsigned int putting;                /* new enrolments on their way to the disk */
 	struct mauth_secret *unsaved;        /* a newer refresh token than the store's, which did not take it */
 	struct mauth_error *refusal;         /* what Entra said last, when it was no */
 	int64_t refusal_until;               /* monotonic msecs: so long it is not asked again */
