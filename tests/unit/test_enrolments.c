@@ -301,7 +301,44 @@ static void two_enrolments_at_once_end_with_the_later_one(void **state)
 	assert_int_equal(first.calls + second.calls, 2);
 	expect_token(&world, "token-2");
 	assert_string_equal(world_enrolment(&world, ALICE)->oid, "oid-2");
-	assert_int_equal(world_enrolment(&world, ALICE)->putting, 0);
+	vault_world_end(&world);
+}
+
+struct between {
+	struct vault_world *world;
+	struct written rotated;
+};
+
+static void rotate_now(const struct mauth_error *error, void *context)
+{
+	struct between *between = context;
+
+	assert_null(error);
+	rotate(between->world, generation(between->world), "token-old", &between->rotated);
+	refuse_as(between->world, generation(between->world), MAUTH_INTERACTION, 50173);
+}
+
+static void between_two_enrolments_the_first_ones_token_is_not_written_over_the_second(void **state)
+{
+	struct vault_world world;
+	struct between between = { .world = &world };
+	struct written second = { 0 };
+	struct mauth_secret *secret;
+
+	vault_world_open_with(&world, "E");
+	fake_store_hold(world.store, true);
+	secret = token_of(&world, "token-1");
+	mauth_enrolments_put(of(&world), &(struct mauth_enrolment_new){
+		.tenant = world.w.tenant, .account = ALICE, .oid = "oid-1", .refresh_token = secret }, rotate_now, &between);
+	put(&world, "token-2", "oid-2", &second);
+	finish(&world);
+	assert_int_equal(between.rotated.calls, 1);
+	for (int restarted = 0; restarted < 2; restarted++) {
+		expect_token(&world, "token-2");
+		assert_int_equal(usable(&world, NULL), MAUTH_OK);
+		vault_world_restart(&world);
+	}
+	mauth_secret_free(&secret);
 	vault_world_end(&world);
 }
 
@@ -398,17 +435,20 @@ static void writes_outlive_the_enrolments(void **state)
 /* What has been acknowledged: the store keeps the order. */
 struct promise {
 	char *acknowledged;                 /* the refresh token's text */
+	unsigned int putting;               /* new enrolments on their way, and not revoked */
 };
 
 struct change {
 	struct promise *promise;
 	char token[24];                     /* "": removed; "-": nothing was to be written */
+	bool put;
 };
 
 static void promised(const struct mauth_error *error, void *context)
 {
 	struct change *change = context;
 
+	change->promise->putting -= change->put && change->promise->putting > 0 && (error == NULL || error->status != MAUTH_POLICY);
 	/* What was revoked on its way to the disk is overtaken by its removal. */
 	if (error == NULL && strcmp(change->token, "-") != 0)
 		snprintf(change->promise->acknowledged, 24, "%s", change->token);
@@ -437,12 +477,14 @@ static void do_something(struct vault_world *world, struct promise *promise, uns
 	case 0:
 		mauth_enrolments_put(of(world), &(struct mauth_enrolment_new){
 			.tenant = world->w.tenant, .account = ALICE, .oid = "", .refresh_token = secret },
-			promised, change_new(promise, token));
+			promised, change = change_new(promise, token));
+		change->put = true;
+		promise->putting++;
 		break;
 	case 1:
 	case 2:
 		/* One that Entra was asked for just now, or some time ago. */
-		change = change_new(promise, enrolment != NULL && enrolment->putting == 0 && step % 2 == 0 ? token : "-");
+		change = change_new(promise, enrolment != NULL && promise->putting == 0 && step % 2 == 0 ? token : "-");
 		mauth_enrolments_rotated(of(world), CONTOSO, ALICE, enrolment == NULL ? 0 : enrolment->generation - step % 2,
 					 secret, promised, change);
 		break;
@@ -452,6 +494,8 @@ static void do_something(struct vault_world *world, struct promise *promise, uns
 		change = change_new(promise, "");
 		if (mauth_enrolments_remove(of(world), CONTOSO, ALICE, promised, change, NULL) != MAUTH_OK)
 			free(change);
+		else
+			promise->putting = 0;
 		break;
 	case 4:
 		if (enrolment != NULL)
@@ -470,7 +514,7 @@ static void what_was_acknowledged_is_there_after_a_restart(void **state)
 {
 	for (unsigned int seed = 1; seed <= 5; seed++) {
 		char acknowledged[24] = "";
-		struct promise promise = { acknowledged };
+		struct promise promise = { acknowledged, 0 };
 		struct vault_world world;
 
 		srand(seed);
@@ -912,6 +956,7 @@ int main(void)
 		cmocka_unit_test(a_rotation_begun_with_the_new_token_waits_its_turn_too),
 		cmocka_unit_test(a_new_enrolment_overtakes_a_rotation_under_way),
 		cmocka_unit_test(two_enrolments_at_once_end_with_the_later_one),
+		cmocka_unit_test(between_two_enrolments_the_first_ones_token_is_not_written_over_the_second),
 		cmocka_unit_test(what_is_removed_while_it_is_written_does_not_come_back),
 		cmocka_unit_test(enrolling_after_a_removal_under_way_holds),
 		cmocka_unit_test(dying_while_a_new_enrolment_is_written_is_no_death),
