@@ -329,7 +329,8 @@ static void between_two_enrolments_the_first_ones_token_is_not_written_over_the_
 	fake_store_hold(world.store, true);
 	secret = token_of(&world, "token-1");
 	mauth_enrolments_put(of(&world), &(struct mauth_enrolment_new){
-		.tenant = world.w.tenant, .account = ALICE, .oid = "oid-1", .refresh_token = secret }, rotate_now, &between);
+		.tenant = world.w.tenant, .account = ALICE, .oid = "oid-1", .refresh_token = secret },
+		rotate_now, &between);
 	put(&world, "token-2", "oid-2", &second);
 	finish(&world);
 	assert_int_equal(between.rotated.calls, 1);
@@ -448,7 +449,9 @@ static void promised(const struct mauth_error *error, void *context)
 {
 	struct change *change = context;
 
-	change->promise->putting -= change->put && change->promise->putting > 0 && (error == NULL || error->status != MAUTH_POLICY);
+	/* Not those that were revoked: they are not counted any more. */
+	if (change->put && change->promise->putting > 0 && (error == NULL || error->status != MAUTH_POLICY))
+		change->promise->putting--;
 	/* What was revoked on its way to the disk is overtaken by its removal. */
 	if (error == NULL && strcmp(change->token, "-") != 0)
 		snprintf(change->promise->acknowledged, 24, "%s", change->token);
@@ -485,8 +488,8 @@ static void do_something(struct vault_world *world, struct promise *promise, uns
 	case 2:
 		/* One that Entra was asked for just now, or some time ago. */
 		change = change_new(promise, enrolment != NULL && promise->putting == 0 && step % 2 == 0 ? token : "-");
-		mauth_enrolments_rotated(of(world), CONTOSO, ALICE, enrolment == NULL ? 0 : enrolment->generation - step % 2,
-					 secret, promised, change);
+		mauth_enrolments_rotated(of(world), CONTOSO, ALICE,
+					 enrolment == NULL ? 0 : enrolment->generation - step % 2, secret, promised, change);
 		break;
 	case 3:
 		if (step % 5 != 0)
@@ -499,7 +502,8 @@ static void do_something(struct vault_world *world, struct promise *promise, uns
 		break;
 	case 4:
 		if (enrolment != NULL)
-			refuse_as(world, enrolment->generation - step % 2, MAUTH_INTERACTION, step % 3 == 0 ? 50173 : 50076);
+			refuse_as(world, enrolment->generation - step % 2, MAUTH_INTERACTION,
+				  step % 3 == 0 ? 50173 : 50076);
 		break;
 	default:
 		/* A moment of a full disk. */
