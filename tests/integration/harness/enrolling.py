@@ -74,5 +74,13 @@ class Enrolling:
         self.wait(self.broker_answers, 20, "no new broker")
         self.wait(lambda: self.ask("LIST")[1].verb == "OK" or self.no_store(), 20, "the store is not open")
 
+    def kill_and_wait_for_trouble(self):
+        """The same for one whose store cannot be opened."""
+        self.expect("killed with signal", "lost the connection", "cannot connect to the broker")
+        mark, gone = self.log_mark(), self.kill_broker()
+        self.wait(lambda: gone not in self.processes(), 10, "the broker did not die")
+        self.wait(self.broker_answers, 20, "no new broker")
+        self.wait_log("the store cannot be opened", mark)
+
     def no_store(self):
         return "the store is not open: no \"grants\"" in self.ask("LIST")[1].get("reason", "")
