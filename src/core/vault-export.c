@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/vault-private.h"
 
+#include "core/entra.h"
 #include "core/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The first line says what this is and under which key it is sealed; then rows, sealed and numbered; the last one says how many
- * there were. */
+/* The first line says what this is, under which key it is sealed, and the name of this export; then rows, each sealed with its
+ * number and that name, so that no line of another export can take its place; the last one says how many there were. */
 #define HEADER "modernauth-export 1 "
 #define ROWS_MAX 2000000u
 
@@ -16,10 +17,10 @@ struct number {
 	char text[24];
 };
 
-static struct mauth_seal_context line_seal(size_t number, struct number *scratch)
+static struct mauth_seal_context line_seal(const char *id, size_t number, struct number *scratch)
 {
 	snprintf(scratch->text, sizeof(scratch->text), "%zu", number);
-	return (struct mauth_seal_context){ "export", scratch->text, "" };
+	return (struct mauth_seal_context){ "export", scratch->text, id };
 }
 
 /* -- out ---------------------------------------------------------------------------------------------------- */
@@ -28,6 +29,7 @@ struct export {
 	const struct mauth_vault *vault;
 	mauth_export_fn *line;
 	void *context;
+	char id[MAUTH_GUID_SIZE];
 	size_t rows;
 };
 
@@ -37,7 +39,7 @@ struct export {
 static enum mauth_status put_line(struct export *export, json_t *root, struct mauth_error *error_r)
 {
 	struct number number;
-	const struct mauth_seal_context seal = line_seal(export->rows, &number);
+	const struct mauth_seal_context seal = line_seal(export->id, export->rows, &number);
 	char *text = mauth_json_text(root);
 	struct mauth_secret *plain = mauth_secret_new(text, strlen(text));
 	struct mauth_buf sealed = { 0 };
@@ -80,10 +82,11 @@ enum mauth_status mauth_vault_export(struct mauth_vault *vault, mauth_export_fn 
 				     struct mauth_error *error_r)
 {
 	struct export export = { .vault = vault, .line = line, .context = context };
-	char header[64];
+	char header[128];
 	enum mauth_status status;
 
-	snprintf(header, sizeof(header), HEADER "%s", mauth_keyring_id(vault->keyring));
+	mauth_guid(export.id);
+	snprintf(header, sizeof(header), HEADER "%s %s", mauth_keyring_id(vault->keyring), export.id);
 	line(header, context);
 	status = mauth_store_each(vault->deps.store, NULL, export_row, &export, error_r);
 	if (status != MAUTH_OK)
@@ -102,6 +105,7 @@ struct import_row {
 struct mauth_import {
 	struct import_row *rows;
 	size_t count;
+	char id[MAUTH_GUID_SIZE];
 	bool begun, ended;
 };
 
@@ -166,20 +170,29 @@ static enum mauth_status take_line(struct mauth_import *import, const struct mau
 	return status;
 }
 
+static enum mauth_status take_header(struct mauth_import *import, const char *line, struct mauth_error *error_r)
+{
+	const char *id = strrchr(line, ' ');
+
+	if (strncmp(line, HEADER, strlen(HEADER)) != 0 || id == NULL || strlen(id + 1) != sizeof(import->id) - 1)
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "this is no export of ours: its first line should be \"" HEADER
+				  "KEY-ID EXPORT-ID\"");
+	memcpy(import->id, id + 1, sizeof(import->id));
+	import->begun = true;
+	return MAUTH_OK;
+}
+
 enum mauth_status mauth_import_line(struct mauth_import *import, struct mauth_vault *vault, const char *line,
 				    struct mauth_error *error_r)
 {
 	struct mauth_secret *plain = NULL;
 	enum mauth_status status;
 	struct number number;
-	struct mauth_seal_context seal = line_seal(import->count, &number);
+	struct mauth_seal_context seal = line_seal(import->id, import->count, &number);
 	struct mauth_error error;
 
-	if (!import->begun) {
-		import->begun = strncmp(line, HEADER, strlen(HEADER)) == 0;
-		return import->begun ? MAUTH_OK : mauth_fail(error_r, MAUTH_CONFIG, 0, "this is no export of ours: its first line "
-							     "should begin with \"" HEADER "\"");
-	}
+	if (!import->begun)
+		return take_header(import, line, error_r);
 	if (import->ended)
 		return mauth_fail(error_r, MAUTH_CONFIG, 0, "the export goes on after its end");
 	status = mauth_unseal(vault->keyring, &seal, line, strlen(line), &plain, &error);

@@ -151,9 +151,11 @@ static void unseal(const struct vault_world *world, const char *text, size_t siz
 	(void)mauth_seal_is_current(keyring, text, size);
 }
 
+#define EXPORT_ID "00000000-0000-4000-8000-000000000000"
+
 static void import(struct vault_world *world, const char *text, size_t size)
 {
-	const struct mauth_seal_context seal = { "export", "0", "" };
+	const struct mauth_seal_context seal = { "export", "0", EXPORT_ID };
 	struct mauth_import *import = mauth_import_new();
 	struct mauth_secret *plain = mauth_secret_new(text, size);
 	char *line = mauth_strndup(text, size);
@@ -166,7 +168,7 @@ static void import(struct vault_world *world, const char *text, size_t size)
 		check_error(&error);
 	mauth_import_free(&import);
 	import = mauth_import_new();
-	MUST(mauth_import_line(import, world->vault, "modernauth-export 1 ", NULL) == MAUTH_OK);
+	MUST(mauth_import_line(import, world->vault, "modernauth-export 1 0123456789abcdef " EXPORT_ID, NULL) == MAUTH_OK);
 	MUST(mauth_import_line(import, world->vault, line, &error) == MAUTH_CONFIG);
 	check_error(&error);
 	mauth_seal(mauth_vault_keyring(world->vault), &seal, plain, &sealed);

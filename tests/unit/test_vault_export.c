@@ -225,6 +225,27 @@ static void every_change_of_every_line_is_noticed(void **state)
 	vault_world_end(&world);
 }
 
+static void no_line_of_another_export_takes_the_place_of_one(void **state)
+{
+	struct vault_world world;
+	struct lines lines, other;
+	char *device = begin(&world, &lines);
+
+	export(&world, &other);
+	assert_int_equal(lines.count, other.count);
+	for (size_t i = 0; i < lines.count; i++) {
+		char *own = lines.text[i];
+
+		lines.text[i] = other.text[i];
+		expect_refused(&world, &lines, "from another export", i);
+		lines.text[i] = own;
+	}
+	lines_free(&other);
+	lines_free(&lines);
+	free(device);
+	vault_world_end(&world);
+}
+
 static void another_key_is_named_with_what_to_do(void **state)
 {
 	struct vault_world world;
@@ -393,6 +414,7 @@ int main(void)
 		cmocka_unit_test(an_export_makes_an_empty_store_the_same),
 		cmocka_unit_test(an_export_says_nothing_in_clear),
 		cmocka_unit_test(every_change_of_every_line_is_noticed),
+		cmocka_unit_test(no_line_of_another_export_takes_the_place_of_one),
 		cmocka_unit_test(another_key_is_named_with_what_to_do),
 		cmocka_unit_test(a_used_store_is_replaced_only_if_that_is_wanted),
 		cmocka_unit_test(an_import_waits_until_everything_is_sealed_anew),
