@@ -246,7 +246,7 @@ static void malformed(struct mauth_session *session, const char *error)
 
 static void handle_lines(struct mauth_session *session)
 {
-	bool overflow;
+	bool overflow = false;
 	size_t size;
 	char *text;
 

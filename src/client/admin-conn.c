@@ -13,8 +13,7 @@
 #define BACKOFF_MAX_MSECS 1000
 /* In a row: connections that end before the broker has said anything; that end instead of an answer (what was asked may
  * be what killed it, so not for ever); that are told to go to the successor (which may not be there yet). */
-#define UNHEARD_MAX 3u
-#define LOSSES_MAX 3u
+#define CLOSED_MAX 3u
 #define BYES_MAX 10u
 #define OUT_MAX 65536u
 
@@ -113,7 +112,7 @@ static enum mauth_status connection_ended(struct mauth_admin *admin, struct maut
 {
 	unsigned int *count = admin->heard ? &admin->losses : &admin->unheard;
 
-	if (++*count > (admin->heard ? LOSSES_MAX : UNHEARD_MAX))
+	if (++*count > CLOSED_MAX)
 		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the broker at %s closes connections instead of "
 				  "answering", admin->path);
 	disconnect(admin, BACKOFF_MIN_MSECS * *count);

@@ -383,7 +383,7 @@ void enrol_keep(struct enrol *enrol, const struct mauth_entra_reply *reply)
 		.rows = rows, .rows_count = 2,
 	};
 	struct mauth_error error;
-	char *pending = enrol_row_name(enrol);
+	char *pending = enrol_row_name(enrol), *name, *link = NULL;
 
 	if (check_who(enrol, reply, &error) != MAUTH_OK) {
 		free(pending);
@@ -391,19 +391,15 @@ void enrol_keep(struct enrol *enrol, const struct mauth_entra_reply *reply)
 		enrol_end(enrol, NULL, &error);
 		return;
 	}
-	/* All of it, or nothing: the account, its link, and the code that is of no use any more. */
-	mauth_link_row(enrol->tenant->name, enrol->login, enrol->account, enrol->mailbox, &rows[0]);
+	/* All of it, or nothing: the account, its link (or none), and the code that is of no use any more. */
+	name = mauth_store_name(enrol->tenant->name, enrol->login);
+	if (names_another_mailbox(enrol))
+		link = mauth_link_value(enrol->account, enrol->mailbox);
+	rows[0] = (struct mauth_store_row){ MAUTH_LINK_KIND, name, link, link == NULL ? 0 : strlen(link) };
 	rows[1] = (struct mauth_store_row){ .kind = MAUTH_PENDING_KIND, .name = pending };
 	enrol->storing = true;
-	if (names_another_mailbox(enrol)) {
-		mauth_enrolments_put(mauth_vault_enrolments(vault_of(enrol)), &what, kept, enrol_hold(enrol));
-		mauth_link_row_clear(&rows[0]);
-	} else {
-		struct mauth_store_row link = rows[0];
-
-		rows[0].value = NULL;
-		mauth_enrolments_put(mauth_vault_enrolments(vault_of(enrol)), &what, kept, enrol_hold(enrol));
-		mauth_link_row_clear(&link);
-	}
+	mauth_enrolments_put(mauth_vault_enrolments(vault_of(enrol)), &what, kept, enrol_hold(enrol));
+	free(link);
+	free(name);
 	free(pending);
 }

@@ -47,6 +47,8 @@ static void open_slot(struct mauth_limiter *limiter, struct mauth_limiter_slot *
 
 static void leave_line(struct mauth_limiter *limiter, struct mauth_limiter_slot *slot)
 {
+	if (slot->link == NULL)
+		return;
 	*slot->link = slot->next;
 	if (slot->next != NULL)
 		slot->next->link = slot->link;

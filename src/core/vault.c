@@ -61,23 +61,13 @@ void mauth_vault_set_link(struct mauth_vault *vault, const char *tenant, const c
 	mauth_table_insert(&vault->links, &link->node, 0, link->login);
 }
 
-void mauth_link_row(const char *tenant, const char *login, const char *account, const char *mailbox,
-		    struct mauth_store_row *row_r)
+char *mauth_link_value(const char *account, const char *mailbox)
 {
 	json_t *root = json_pack("{s:s, s:s}", "account", account, "mailbox", mailbox);
 	char *value = mauth_json_text(root);
 
 	json_decref(root);
-	*row_r = (struct mauth_store_row){ MAUTH_LINK_KIND, mauth_store_name(tenant, login), value, strlen(value) };
-}
-
-void mauth_link_row_clear(struct mauth_store_row *row)
-{
-	char *name = (char *)(uintptr_t)row->name, *value = (char *)(uintptr_t)row->value;
-
-	free(name);
-	free(value);
-	*row = (struct mauth_store_row){ 0 };
+	return value;
 }
 
 static enum mauth_status load_link(struct mauth_vault *vault, const struct mauth_store_row *row,

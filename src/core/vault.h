@@ -57,10 +57,9 @@ struct mauth_link {
 };
 const struct mauth_link *mauth_vault_link(const struct mauth_vault *vault, const char *tenant, const char *login);
 const struct mauth_link *mauth_vault_next_link(const struct mauth_vault *vault, const struct mauth_link *link);
-/* The row that makes the link, to be written with an enrolment; the caller frees with mauth_link_row_clear(). */
-void mauth_link_row(const char *tenant, const char *login, const char *account, const char *mailbox,
-		    struct mauth_store_row *row_r);
-void mauth_link_row_clear(struct mauth_store_row *row);
+/* The value of the row (MAUTH_LINK_KIND, mauth_store_name(tenant, login)) that makes the link, to be written with an enrolment;
+ * the caller frees. */
+char *mauth_link_value(const char *account, const char *mailbox);
 /* It is on disk now: remember it. account NULL: forget it. */
 void mauth_vault_set_link(struct mauth_vault *vault, const char *tenant, const char *login, const char *account,
 			  const char *mailbox);

@@ -182,7 +182,7 @@ static enum mauth_status check_twice(const struct mauth_batch *batch, const char
 static enum mauth_status read_rows(struct mauth_batch *batch, struct mauth_csv *csv, struct mauth_error *error_r)
 {
 	struct mauth_csv_record record;
-	int columns[MAUTH_CSV_FIELDS_MAX];
+	int columns[MAUTH_CSV_FIELDS_MAX] = { 0 };
 	size_t count;
 	enum mauth_status status = read_header(csv, columns, &count, error_r);
 

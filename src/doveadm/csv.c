@@ -112,12 +112,14 @@ static enum csv_end read_quoted(struct mauth_csv *csv, struct mauth_error *error
 /* A byte order mark has no meaning in UTF-8; in UTF-16 it tells what the matter is. */
 static enum csv_end begin_file(struct mauth_csv *csv, struct mauth_error *error_r)
 {
-	int octet = getc(csv->file);
+	int octet = getc(csv->file), second, third;
 
 	csv->started = true;
 	csv->line = 1;
 	if (octet == 0xef) {
-		if (getc(csv->file) == 0xbb && getc(csv->file) == 0xbf)
+		second = getc(csv->file);
+		third = getc(csv->file);
+		if (second == 0xbb && third == 0xbf)
 			return CSV_END_FIELD;
 		return fail_at(csv, error_r, "not UTF-8");
 	}

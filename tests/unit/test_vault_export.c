@@ -77,16 +77,15 @@ static enum mauth_status import(struct vault_world *world, const struct lines *l
 /* A store with an enrolment, a device password, a link and a dead enrolment; then its export. */
 static char *begin(struct vault_world *world, struct lines *lines)
 {
-	struct mauth_store_row link;
-	char *device;
+	char *device, *link;
 
 	vault_world_open_with(world, "E");
 	world_enrol(world, ALICE, "refresh-token-1");
 	world_enrol(world, BOB, "refresh-token-2");
 	device = world_device(world, ALICE, "Ricoh");
-	mauth_link_row(CONTOSO, "scanner@contoso.com", ALICE, "shared@contoso.com", &link);
-	fake_store_put(world->store, link.kind, link.name, link.value);
-	mauth_link_row_clear(&link);
+	link = mauth_link_value(ALICE, "shared@contoso.com");
+	fake_store_put(world->store, MAUTH_LINK_KIND, CONTOSO "/scanner@contoso.com", link);
+	free(link);
 	/* A code that is waited for is of no use elsewhere. */
 	fake_store_put(world->store, MAUTH_PENDING_KIND, "contoso/carol@contoso.com", "sealed");
 	export(world, lines);
