@@ -3,9 +3,14 @@
 
 import asyncio
 import os
+import sqlite3
+import statistics
 import time
 
 import pytest
+
+from harness import sanitizer, settings
+from harness.people import Account
 
 pytestmark = pytest.mark.slow
 
@@ -102,3 +107,60 @@ def test_memory_and_descriptors_come_back(own_front, standin, people):
         work()
     assert memory_kib(pid) < before + 8192
     assert len(os.listdir("/proc/%d/fd" % pid)) <= descriptors + 2
+
+
+# -- ten thousand enrolled users
+
+SEALED_USERS = 10000
+
+
+def enrolled_front(fronts, standin, name, count):
+    """A front end whose store has so many enrolled users, written as an import would: (it, their accounts)."""
+    domain = name + ".test"
+    standin.domain(domain)
+    front = fronts.new(tenants=settings.tenant(standin, name, [domain], grants=["enrolled"]))
+    first = Account("first@" + domain, "not-used")
+    standin.user(first.upn, password=front.canary.add("Entra+first+" + name))
+    front.enrol(first)
+    standin.bulk_users("many%05d@" + domain, count, password="Entra-many-%05d")
+    # Copies of the first one's rows: they weigh as much, and only his own name opens a token of his.
+    assert front.stop() == []
+    accounts = copy_rows(front, name, first, ["many%05d@%s" % (number, domain) for number in range(count)])
+    return front, [first, *accounts]
+
+
+def copy_rows(front, tenant, first, names):
+    with sqlite3.connect(front.path("lib/modernauth.db")) as database:
+        [value] = database.execute("SELECT value FROM records WHERE kind = 'enrolment'").fetchone()
+        [sealed] = database.execute("SELECT value FROM records WHERE kind = 'refresh-token'").fetchone()
+        rows = []
+        for name in names:
+            rows += [("enrolment", tenant + "/" + name, value), ("refresh-token", tenant + "/" + name, sealed)]
+        database.executemany("INSERT INTO records VALUES (?, ?, ?)", rows)
+    return [Account(name, "") for name in names]
+
+
+def latency(front, account, count=60):
+    """Milliseconds of a warm login, the median."""
+    assert front.imap(account).ok
+    return statistics.median(front.imap(account).elapsed for _ in range(count)) * 1000
+
+
+def test_ten_thousand_enrolled_users_slow_down_neither_the_start_nor_logins(fronts, standin):
+    large, [first, *_] = enrolled_front(fronts, standin, "large", SEALED_USERS)
+    large.start()
+    large.wait(large.broker_answers)
+    assert large.imap(first).ok
+    with large.broker("admin", timeout=60) as broker:
+        assert int(broker.all("LIST")[1]["rows"]) == SEALED_USERS + 1
+    # From the end of one broker to the first login that the next one answers with a refreshed token.
+    large.expect("killed with signal", "lost the connection", "cannot connect to the broker", r"auth: Error: modernauth\(")
+    gone = large.kill_broker()
+    large.wait(lambda: gone not in large.processes())
+    started = time.monotonic()
+    large.wait(lambda: large.imap(first).ok, 10)
+    assert time.monotonic() - started < 2 * sanitizer.SLOWER
+    small, [other, *_] = enrolled_front(fronts, standin, "small", 10)
+    small.start()
+    few, many = latency(small, other), latency(large, first)
+    assert many < 1.5 * few + 1, "%.1f ms with ten enrolments, %.1f ms with ten thousand" % (few, many)
