@@ -9,7 +9,6 @@
 void mauth_limiter_init(struct mauth_limiter *limiter, const struct mauth_loop *loop)
 {
 	*limiter = (struct mauth_limiter){ .loop = loop };
-	limiter->last = &limiter->first;
 }
 
 static bool may_send(const struct mauth_limiter *limiter)
@@ -47,15 +46,10 @@ static void open_slot(struct mauth_limiter *limiter, struct mauth_limiter_slot *
 
 static void leave_line(struct mauth_limiter *limiter, struct mauth_limiter_slot *slot)
 {
-	if (slot->link == NULL)
-		return;
-	*slot->link = slot->next;
-	if (slot->next != NULL)
-		slot->next->link = slot->link;
-	else
-		limiter->last = slot->link;
-	slot->next = NULL;
-	slot->link = NULL;
+	*(slot->prev != NULL ? &slot->prev->next : &limiter->first) = slot->next;
+	*(slot->next != NULL ? &slot->next->prev : &limiter->last) = slot->prev;
+	slot->prev = slot->next = NULL;
+	slot->waiting = false;
 	limiter->waiting--;
 }
 
@@ -95,17 +89,17 @@ bool mauth_limiter_enter(struct mauth_limiter *limiter, struct mauth_limiter_slo
 	}
 	slot->go = go;
 	slot->context = context;
-	slot->next = NULL;
-	slot->link = limiter->last;
-	*limiter->last = slot;
-	limiter->last = &slot->next;
+	slot->waiting = true;
+	slot->prev = limiter->last;
+	*(limiter->last != NULL ? &limiter->last->next : &limiter->first) = slot;
+	limiter->last = slot;
 	limiter->waiting++;
 	return false;
 }
 
 void mauth_limiter_leave(struct mauth_limiter *limiter, struct mauth_limiter_slot *slot, bool answered)
 {
-	if (slot->link != NULL)
+	if (slot->waiting)
 		leave_line(limiter, slot);
 	else if (!slot->open)
 		return;

@@ -17,10 +17,10 @@ typedef void mauth_limiter_fn(void *context);
 
 /* Of one request. Zero-initialise. */
 struct mauth_limiter_slot {
-	struct mauth_limiter_slot *next, **link;   /* in line */
+	struct mauth_limiter_slot *prev, *next;    /* in line */
 	mauth_limiter_fn *go;
 	void *context;
-	bool open;
+	bool waiting, open;              /* one of them, or neither */
 };
 
 struct mauth_limiter {
@@ -29,7 +29,7 @@ struct mauth_limiter {
 	bool answered;                   /* since the last tick */
 	bool silent;
 	struct mauth_timer *tick, *turn;
-	struct mauth_limiter_slot *first, **last;
+	struct mauth_limiter_slot *first, *last;
 };
 
 void mauth_limiter_init(struct mauth_limiter *limiter, const struct mauth_loop *loop);
