@@ -69,7 +69,8 @@ class Enrolling:
 
     def kill_and_wait(self):
         """SIGKILL for the broker; a new one answers when this returns."""
-        self.expect("killed with signal", "lost the connection", "cannot connect to the broker")
+        self.expect("killed with signal", "lost the connection", "cannot connect to the broker",
+                    "ending before the broker has confirmed")
         gone = self.kill_broker()
         self.wait(lambda: gone not in self.processes(), 10, "the broker did not die")
         self.wait(self.broker_answers, 20, "no new broker")
@@ -77,7 +78,8 @@ class Enrolling:
 
     def kill_and_wait_for_trouble(self):
         """The same for one whose store cannot be opened."""
-        self.expect("killed with signal", "lost the connection", "cannot connect to the broker")
+        self.expect("killed with signal", "lost the connection", "cannot connect to the broker",
+                    "ending before the broker has confirmed")
         mark, gone = self.log_mark(), self.kill_broker()
         self.wait(lambda: gone not in self.processes(), 10, "the broker did not die")
         self.wait(self.broker_answers, 20, "no new broker")
