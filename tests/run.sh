@@ -3,7 +3,7 @@
 # Every test, on a machine that has nothing yet (Debian 12, root).
 #
 #   tests/run.sh                 everything
-#   tests/run.sh unit style      only these: unit style sanitize valgrind analyze integration hardened (deep)
+#   tests/run.sh unit style      only these: unit style sanitize valgrind integration analyze hardened (deep)
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tests/lib.sh"
@@ -84,12 +84,35 @@ step_valgrind() {
 		--wrap "valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --error-exitcode=99"
 }
 
+# What needs a processor and nobody's attention goes on beside the tests that mostly wait, at the lowest priority.
+in_background() {
+	local name=$1
+	shift
+	(nice -n 19 "$@" >"$work/$name.log" 2>&1; echo $? >"$work/$name.rc") &
+	background+=($!)
+}
+background=()
+
+# finished NAME TEXT: waits for it, counts it.
+finished() {
+	wait "${background[@]}"
+	check "$2" eval "cat '$work/$1.log'; exit \$(cat '$work/$1.rc')"
+}
+
+begin_analysis() {
+	[ -e "$work/tidy.log" ] && return
+	in_background tidy bash "$top/tests/tools/tidy.sh" "$work/build"
+	in_background analyze /usr/bin/python3 "$top/tests/tools/analyze.py" "$work/build"
+}
+
 step_analyze() {
-	check "clang-tidy" bash "$top/tests/tools/tidy.sh" "$work/build"
-	check "gcc -fanalyzer" /usr/bin/python3 "$top/tests/tools/analyze.py" "$work/build"
+	begin_analysis
+	finished tidy "clang-tidy"
+	finished analyze "gcc -fanalyzer"
 }
 
 step_integration() {
+	case " ${steps[*]} " in *" analyze "*) begin_analysis;; esac
 	check install meson install -C "$work/build" --no-rebuild
 	MODERNAUTH_BUILD=$work/build pytest_run integration .
 }
@@ -112,7 +135,7 @@ ensure_user
 say "building"
 build "$work/build" || { echo "0 passed, 1 failed"; exit 1; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(unit style sanitize valgrind analyze integration hardened)
+[ ${#steps[@]} -gt 0 ] || steps=(unit style sanitize valgrind integration analyze hardened)
 for step in "${steps[@]}"; do
 	say "$step"
 	"step_$step" || count 0 1 "$step"
