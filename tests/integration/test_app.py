@@ -112,7 +112,7 @@ def test_an_app_without_roles_is_refused_for_everybody(fronts, standin, people):
     assert standin.wait_sessions(user=account.upn)[-1]["result"] == "no-role"
 
 
-def test_an_app_without_consent_or_unknown_is_an_outage_for_the_user_and_an_error_for_the_admin(fronts, standin, people):
+def test_an_app_without_consent_is_an_outage_for_the_user_and_an_error_for_the_admin(fronts, standin, people):
     site = Site(fronts, standin, number=6, start=False)
     site.configure(client_secret_file=site.secret("secret", APP_SECRET))
     site.front.start()
@@ -162,7 +162,8 @@ def test_a_certificate_that_is_refused_gives_way_to_a_secret(fronts, standin, pe
 
 def test_two_credentials_that_are_both_refused_are_an_outage_not_a_wrong_password(fronts, standin, people):
     site = Site(fronts, standin, number=4, start=False)
-    site.configure(client_secret_file=[site.secret("one", EXPIRED_SECRET), site.secret("two", "wr0ng~secret/of+nobody")])
+    site.configure(client_secret_file=[site.secret("one", EXPIRED_SECRET),
+                                       site.secret("two", "wr0ng~secret/of+nobody")])
     site.front.start()
     [account] = site.users(people, 1)
     site.front.expect_trouble(account, site.domain)
@@ -223,11 +224,13 @@ def test_credentials_that_end_soon_are_announced_after_the_start(fronts, standin
     day = (datetime.date.today() + datetime.timedelta(days=9)).isoformat()
     far = (datetime.date.today() + datetime.timedelta(days=90)).isoformat()
     one, two = site.secret("soon.secret", "so0n~ending/secret+x"), site.secret("later.secret", "lat3r~ending/secret+x")
-    site.configure(client_secret_file=[one, two], client_secret_expires=[day, far], **site.certificate("client-expired"))
+    site.configure(client_secret_file=[one, two], client_secret_expires=[day, far],
+                   **site.certificate("client-expired"))
     site.front.expect("has ended", r"ends in \d+ days")
     site.front.start()
     ended = site.front.wait_log("tenant %s: the certificate (.*) has ended; to do: .*" % site.name, timeout=20)
-    soon = site.front.wait_log(r"tenant %s: the client secret (.*) ends in (\d+) days; to do: .*" % site.name, timeout=20)
+    soon = site.front.wait_log(r"tenant %s: the client secret (.*) ends in (\d+) days; to do: .*" % site.name,
+                               timeout=20)
     assert ended[1] == site.standin.path("client-expired.crt")
     assert soon[1] == one and soon[2] in ("8", "9")
     assert two not in site.front.log()
@@ -236,9 +239,11 @@ def test_credentials_that_end_soon_are_announced_after_the_start(fronts, standin
 
 @pytest.mark.parametrize("tenant, words", [
     ({"grants": ["app"]}, "needs a client secret or certificate"),
-    ({"grants": ["app"], "verified_by": []}, "verified_by"), ({"grants": ["enrolled"], "verified_by": []}, "verified_by"),
+    ({"grants": ["app"], "verified_by": []}, "verified_by"),
+    ({"grants": ["enrolled"], "verified_by": []}, "verified_by"),
 ])
-def test_a_configuration_that_would_give_tokens_to_anybody_is_refused_at_the_start(fronts, standin, people, tenant, words):
+def test_a_configuration_that_would_give_tokens_to_anybody_is_refused_at_the_start(fronts, standin, people, tenant,
+                                                                                  words):
     site = Site(fronts, standin, start=False)
     text = settings.tenant(standin, site.name, [site.domain], **{"client_id": APP % 3, **tenant})
     site.front.write("modernauth.conf", settings.modernauth_conf(site.front, text))

@@ -120,7 +120,7 @@ def test_a_bad_token_is_refused_by_exchange_and_not_by_us(site, standin, people,
     for result, token in bad.items():
         before = standin.last_session()
         reply = bearer_login(site, protocol, "XOAUTH2", account.upn, token)
-        # To IMAP and POP3 Exchange says OK and refuses what comes then, if the token is good and the mailbox is not his.
+        # Over IMAP and POP3 Exchange says OK and refuses what follows, if the token is good and the mailbox is not his.
         assert not reply.ok or result == "not-allowed" and protocol != "submission", (result, reply)
         sessions = standin.wait_sessions(since=before, user=account.upn)
         assert [session["result"] for session in sessions] == [result]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Device passwords: where and how they may be used, how they are typed, when they end, and who learns what from them."""
+"""Device passwords: where and how they may be used, how they are typed, when they end, who learns what from them."""
 
 import time
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Where Entra wants a second factor from everybody: enrolled users, an app for all mailboxes, device passwords, a passdb
-in front. Right passwords read and send; wrong ones never do."""
+"""Where Entra wants a second factor from everybody: enrolled users, an app for all mailboxes, device passwords, a
+passdb in front. Right passwords read and send; wrong ones never do."""
 
 import asyncio
 import time

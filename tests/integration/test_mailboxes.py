@@ -235,6 +235,7 @@ def test_devices_of_mapped_logins_are_their_own(site, standin, machines):
 
 def test_a_mapped_login_cannot_ask_for_another_mailbox(site, standin, machines):
     before = standin.last_session()
-    for login in ("scanner-7@%s\\team-1@%s" % (PASSWORDS, PASSWORDS), "alias-sales@%s\\scans@%s" % (PASSWORDS, PASSWORDS)):
+    for login in ("scanner-7@%s\\team-1@%s" % (PASSWORDS, PASSWORDS),
+                  "alias-sales@%s\\scans@%s" % (PASSWORDS, PASSWORDS)):
         assert not site.imap(Account(login, machines["device-account"].password)).ok
     assert standin.sessions(since=before) == []

@@ -154,7 +154,8 @@ def test_ten_thousand_enrolled_users_slow_down_neither_the_start_nor_logins(fron
     with large.broker("admin", timeout=60) as broker:
         assert int(broker.all("LIST")[1]["rows"]) == SEALED_USERS + 1
     # From the end of one broker to the first login that the next one answers with a refreshed token.
-    large.expect("killed with signal", "lost the connection", "cannot connect to the broker", r"auth: Error: modernauth\(")
+    large.expect("killed with signal", "lost the connection", "cannot connect to the broker",
+                 r"auth: Error: modernauth\(")
     gone = large.kill_broker()
     large.wait(lambda: gone not in large.processes())
     started = time.monotonic()

@@ -125,7 +125,7 @@ class Front(Clients, Enrolling):
         return self.secret_files
 
     def put_before(self, text):
-        """Puts text before the drop-in in dovecot.conf; for a front end that does not run yet. "{directory}" is its own."""
+        """Puts text before the drop-in in dovecot.conf, before the start. "{directory}" is this front end's."""
         head, body = self.read("dovecot.conf").split("\n", 1)
         self.write("dovecot.conf", head + "\n" + text.replace("{directory}", self.directory) + body)
 
