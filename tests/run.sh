@@ -96,7 +96,7 @@ background=()
 # finished NAME TEXT: waits for it, counts it.
 finished() {
 	wait "${background[@]}"
-	check "$2" eval "cat '$work/$1.log'; exit \$(cat '$work/$1.rc')"
+	check "$2" bash -c 'cat "$1.log"; exit "$(cat "$1.rc")"' - "$work/$1"
 }
 
 begin_analysis() {

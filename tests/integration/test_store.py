@@ -346,7 +346,7 @@ def test_a_hundred_kills_lose_no_enrolment_and_no_refresh_token(fronts, standin,
     front = new_site(fronts, standin, refresh_ahead="10s")
     front.expect("killed with signal", "lost the connection", "cannot connect to the broker", "refused a report",
                  "auth: Error", "throttling", "store cannot be opened", "refresh_ahead is shorter",
-                 "enrolment-finished")
+                 "enrolment-finished", "ending before the broker has confirmed")
     standin.entra(expires_in=11)
     accounts = crowd_of(front, people, 40)
     stop, replies = threading.Event(), []

@@ -31,6 +31,7 @@ HARMLESS = [
     r"imap-login: Error: connect\(ipc-proxy\) failed",       # Dovecot's own, for a moment, at a reload
     r"imap-login: Error: IPC proxy sent invalid input",
     r"-login: Error: auth-client: conn unix:login: connect\(login\) failed: No such file",   # the same
+    r"auth: Error: stat\(.*/auth-userdb\) failed: No such file",                           # and again
     r"user=aadsts\d+|\(aadsts\d+",          # the stand-in's magic users are there to be refused
 ]
 # What processes say that end all at once while sessions are still open.
