@@ -23,9 +23,11 @@ void mauth_enrols_stop(struct mauth_enrols *enrols)
 		.status = MAUTH_TEMPORARY, .text = "the store is closed; what was begun goes on when it is open again",
 	};
 
-	while (enrols->list != NULL) {
-		tell_end(enrols->list, NULL, &closed);
-		enrol_free(enrols->list);
+	for (struct enrol *enrol = enrols->list, *next; enrol != NULL; enrol = next) {
+		/* Listeners are logins and doveadm: they begin nothing now. */
+		tell_end(enrol, NULL, &closed);
+		next = enrol->next;
+		enrol_free(enrol);
 	}
 }
 

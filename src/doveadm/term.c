@@ -265,7 +265,7 @@ void mauth_live_draw(struct mauth_live *live, const char *const *lines, unsigned
 	terminal_size(&rows, &columns);
 	out = t_str_new(1024);
 	append_home(live, out, columns);
-	if (count >= rows)
+	if (count > 0 && count >= rows)
 		count = rows > 1 ? rows - 1 : 1;
 	live->widths = mauth_grow(live->widths, count + 1, sizeof(*live->widths));
 	for (live->drawn = 0; live->drawn < count; live->drawn++) {
