@@ -127,54 +127,66 @@ bool admin_device_add(struct mauth_session *session, const struct mauth_wire_lin
 	return true;
 }
 
-bool admin_device_remove(struct mauth_session *session, const struct mauth_wire_line *line)
+/* An operation about the device that the line names; NULL: the line is malformed (*well_formed_r is false then), or has been
+ * answered. */
+static struct admin_op *change_begin(struct mauth_session *session, const struct mauth_wire_line *line, const char *action,
+				     bool *well_formed_r)
 {
 	const char *which = mauth_wire_get(line, "device");
-	struct mauth_vault *vault;
 	struct mauth_mailbox where;
-	struct mauth_error error;
 	struct admin_op *op;
 
-	if (which == NULL || mauth_wire_get(line, "user") == NULL)
-		return false;
-	vault = admin_vault(session, line->id);
-	if (vault == NULL || !admin_resolve(session, line, &where))
-		return true;
+	*well_formed_r = which != NULL && mauth_wire_get(line, "user") != NULL;
+	if (!*well_formed_r || admin_vault(session, line->id) == NULL || !admin_resolve(session, line, &where))
+		return NULL;
 	op = admin_op_new(session, line->id);
 	op->where = where;
-	op->action = "device-removed";
+	op->action = action;
 	op->device_name = mauth_strdup(which);
-	if (mauth_devices_remove(mauth_vault_devices(vault), where.tenant->name, where.login, which, admin_device_changed, op,
-				 &error) != MAUTH_OK) {
-		admin_fail(session, line->id, &error);
-		admin_op_free(op);
-	}
-	return true;
+	return op;
+}
+
+static struct mauth_devices *devices_of(const struct mauth_session *session)
+{
+	return mauth_vault_devices(mauth_broker_vault(session->service->broker));
+}
+
+static void change_end(struct mauth_session *session, struct admin_op *op, enum mauth_status status,
+		       const struct mauth_error *error)
+{
+	if (status == MAUTH_OK)
+		return;
+	admin_fail(session, op->id, error);
+	admin_op_free(op);
+}
+
+bool admin_device_remove(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	bool well_formed;
+	struct admin_op *op = change_begin(session, line, "device-removed", &well_formed);
+	struct mauth_error error;
+
+	if (op != NULL)
+		change_end(session, op, mauth_devices_remove(devices_of(session), op->where.tenant->name, op->where.login,
+							     op->device_name, admin_device_changed, op, &error), &error);
+	return well_formed;
 }
 
 bool admin_device_expire(struct mauth_session *session, const struct mauth_wire_line *line)
 {
-	const char *which = mauth_wire_get(line, "device");
-	struct mauth_vault *vault;
-	struct mauth_mailbox where;
+	int64_t expires_at = get_time(line, "expires_at");
 	struct mauth_error error;
 	struct admin_op *op;
+	bool well_formed;
 
-	if (which == NULL || mauth_wire_get(line, "user") == NULL || get_time(line, "expires_at") == 0)
+	if (expires_at == 0)
 		return false;
-	vault = admin_vault(session, line->id);
-	if (vault == NULL || !admin_resolve(session, line, &where))
-		return true;
-	op = admin_op_new(session, line->id);
-	op->where = where;
-	op->action = "device-end-changed";
-	op->device_name = mauth_strdup(which);
-	if (mauth_devices_expire(mauth_vault_devices(vault), where.tenant->name, where.login, which,
-				 get_time(line, "expires_at"), admin_device_changed, op, &error) != MAUTH_OK) {
-		admin_fail(session, line->id, &error);
-		admin_op_free(op);
-	}
-	return true;
+	op = change_begin(session, line, "device-end-changed", &well_formed);
+	if (op != NULL)
+		change_end(session, op, mauth_devices_expire(devices_of(session), op->where.tenant->name, op->where.login,
+							     op->device_name, expires_at, admin_device_changed, op, &error),
+			   &error);
+	return well_formed;
 }
 
 /* -- lists -------------------------------------------------------------------------------------------------- */

@@ -176,3 +176,14 @@ enum mauth_status mauth_config_read_file(void *context, const char *path, bool s
 	close(fd);
 	return status;
 }
+
+const struct mauth_tenant *mauth_config_tenant_named(const struct mauth_config *config, const char *name, size_t size)
+{
+	for (size_t i = 0; i < config->tenants_count; i++) {
+		const struct mauth_tenant *tenant = config->tenants[i];
+
+		if (strlen(tenant->name) == size && strncmp(tenant->name, name, size) == 0)
+			return tenant;
+	}
+	return NULL;
+}

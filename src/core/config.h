@@ -139,6 +139,8 @@ enum mauth_status mauth_config_load(const char *path, mauth_config_read_fn *read
 struct mauth_config *mauth_config_ref(struct mauth_config *config);
 void mauth_config_unref(struct mauth_config **config);
 
+/* The tenant whose name is the size octets at name, or NULL. */
+const struct mauth_tenant *mauth_config_tenant_named(const struct mauth_config *config, const char *name, size_t size);
 /* The tenant that serves domain (any case), or NULL. */
 const struct mauth_tenant *mauth_config_tenant_for(const struct mauth_config *config, const char *domain);
 

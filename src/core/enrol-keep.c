@@ -124,17 +124,6 @@ static bool get_octets(const json_t *root, const char *key, void *data, size_t s
 	return good;
 }
 
-static const struct mauth_tenant *tenant_called(const struct mauth_config *config, const char *name, size_t size)
-{
-	for (size_t i = 0; i < config->tenants_count; i++) {
-		const struct mauth_tenant *tenant = config->tenants[i];
-
-		if (strlen(tenant->name) == size && strncmp(tenant->name, name, size) == 0)
-			return tenant;
-	}
-	return NULL;
-}
-
 static char *dup_if(const json_t *root, const char *key)
 {
 	const char *text = mauth_json_str(root, key);
@@ -190,7 +179,7 @@ struct enrol *enrol_from_row(struct mauth_enrols *enrols, const struct mauth_sto
 {
 	const char *slash = strchr(row->name, '/');
 	const struct mauth_tenant *tenant = slash == NULL ? NULL :
-		tenant_called(enrols->deps.config, row->name, (size_t)(slash - row->name));
+		mauth_config_tenant_named(enrols->deps.config, row->name, (size_t)(slash - row->name));
 	struct mauth_secret *plain = NULL;
 	struct enrol *enrol = NULL;
 	struct mauth_error error;

@@ -9,20 +9,12 @@
 #define KEEP_ALIVE_MAX 20u
 #define DAY_SECS 86400
 
-static const struct mauth_tenant *tenant_called(const struct mauth_config *config, const char *name)
-{
-	for (size_t i = 0; i < config->tenants_count; i++) {
-		if (strcmp(config->tenants[i]->name, name) == 0)
-			return config->tenants[i];
-	}
-	return NULL;
-}
-
 static void keep_alive(const struct mauth_enrolment *enrolment, void *context)
 {
 	struct mauth_broker *broker = context;
 	const struct mauth_flight_want want = {
-		.tenant = tenant_called(broker->config, enrolment->tenant), .grant = MAUTH_GRANT_ENROLLED,
+		.tenant = mauth_config_tenant_named(broker->config, enrolment->tenant,
+						    strlen(enrolment->tenant)), .grant = MAUTH_GRANT_ENROLLED,
 		.account = enrolment->account,
 	};
 
