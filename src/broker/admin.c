@@ -115,7 +115,7 @@ struct mauth_vault *admin_vault(struct mauth_session *session, uint32_t id)
 	if (vault != NULL)
 		return vault;
 	snprintf(text, sizeof(text), "%s", error.status == MAUTH_OK ? "it is being opened" : error.text);
-	error.status = MAUTH_CONFIG;
+	error.status = error.status == MAUTH_OK ? MAUTH_TEMPORARY : MAUTH_CONFIG;
 	snprintf(error.text, sizeof(error.text), "the store is not open: %.480s", text);
 	admin_fail(session, id, &error);
 	return NULL;

@@ -74,7 +74,11 @@ class Enrolling:
         gone = self.kill_broker()
         self.wait(lambda: gone not in self.processes(), 10, "the broker did not die")
         self.wait(self.broker_answers, 20, "no new broker")
-        self.wait(lambda: self.ask("LIST")[1].verb == "OK" or self.no_store(), 20, "the store is not open")
+        self.wait_store()
+
+    def wait_store(self):
+        """A broker opens the store when it is alone, a moment after it has begun to answer."""
+        self.wait(lambda: "it is being opened" not in self.ask("LIST")[1].get("reason", ""), 20, "the store is not open")
 
     def kill_and_wait_for_trouble(self):
         """The same for one whose store cannot be opened."""
@@ -84,6 +88,3 @@ class Enrolling:
         self.wait(lambda: gone not in self.processes(), 10, "the broker did not die")
         self.wait(self.broker_answers, 20, "no new broker")
         self.wait_log("the store cannot be opened", mark)
-
-    def no_store(self):
-        return "the store is not open: no \"grants\"" in self.ask("LIST")[1].get("reason", "")

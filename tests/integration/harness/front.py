@@ -2,6 +2,7 @@
 """One Dovecot front end in a directory of its own: settings, start, reload, stop, what it logged."""
 
 import contextlib
+import itertools
 import json
 import os
 import pwd
@@ -32,6 +33,7 @@ HARMLESS = [
     r"imap-login: Error: IPC proxy sent invalid input",
     r"-login: Error: auth-client: conn unix:login: connect\(login\) failed: No such file",   # the same
     r"auth: Error: stat\(.*/auth-userdb\) failed: No such file",                           # and again
+    r"auth: Error: stats: open\(old-stats-user\) failed: No such file",
     r"user=aadsts\d+|\(aadsts\d+",          # the stand-in's magic users are there to be refused
 ]
 # What processes say that end all at once while sessions are still open.
@@ -42,15 +44,21 @@ STOPPING = [
 ]
 
 
+# Below those that the kernel gives to whoever asks for any, and different ones for each process of pytest-xdist.
+PORTS = itertools.cycle(range(12000 + 2000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+                              14000 + 2000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])))
+
+
+def free_port():
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", next(PORTS)))
+            return sock.getsockname()[1]
+
+
 def free_ports(names):
-    """A port for each name; they stay unused only as long as nobody else asks the kernel for one."""
-    sockets = {name: socket.socket() for name in names}
-    for sock in sockets.values():
-        sock.bind(("127.0.0.1", 0))
-    ports = {name: sock.getsockname()[1] for name, sock in sockets.items()}
-    for sock in sockets.values():
-        sock.close()
-    return ports
+    """A port for each name."""
+    return {name: free_port() for name in names}
 
 
 def ensure_broker_user():
@@ -93,6 +101,7 @@ class Front(Clients, Enrolling):
         self.write("modernauth.conf", settings.modernauth_conf(self, tenants, extra, **options))
         self.write("dovecot.conf", settings.dovecot_conf(self, sanitizer.dovecot_settings(self) + dovecot, early))
         self.process, self.expected, self.stopped_at = None, [], None
+        self.stops = []              # (from, to) in the log: what was said while it ended
         self.before_start = before_start
 
     # -- files
@@ -143,6 +152,8 @@ class Front(Clients, Enrolling):
     # -- life
 
     def start(self, ready=True):
+        if self.stopped_at is not None:
+            self.stops.append((self.stopped_at, self.log_mark()))
         self.stopped_at = None
         if self.before_start:
             self.before_start(self)
@@ -186,6 +197,7 @@ class Front(Clients, Enrolling):
         if wait:
             self.wait(lambda: not before & self.broker_pids(), 30, "the old broker does not leave")
             self.wait(self.broker_answers, 20, "no new broker after the reload")
+            self.wait_store()
 
     def terminate(self):
         """Begins to stop: what takes a second or two can be waited for with others."""
@@ -249,12 +261,12 @@ class Front(Clients, Enrolling):
         with self.broker("admin") as broker:
             return broker.status()
 
-    def log(self, since=0):
+    def log(self, since=0, until=None):
         if not os.path.exists(self.path("log/dovecot.log")):
             return ""
-        with open(self.path("log/dovecot.log"), encoding="utf-8", errors="replace") as file:
+        with open(self.path("log/dovecot.log"), "rb") as file:
             file.seek(since)
-            return file.read()
+            return file.read(-1 if until is None else until - since).decode("utf-8", "replace")
 
     def log_mark(self):
         path = self.path("log/dovecot.log")
@@ -275,9 +287,13 @@ class Front(Clients, Enrolling):
 
     def complaints(self):
         """Warnings and worse that nobody expected."""
-        log, found = self.log(), []
-        end = len(log) if self.stopped_at is None else self.stopped_at
-        for text, known in ((log[:end], HARMLESS), (log[end:], HARMLESS + STOPPING)):
+        found, at = [], 0
+        stops = [*self.stops, (self.log_mark() if self.stopped_at is None else self.stopped_at, None)]
+        parts = []
+        for begun, ended in stops:
+            parts += [(self.log(at, begun), HARMLESS), (self.log(begun, ended), HARMLESS + STOPPING)]
+            at = ended
+        for text, known in parts:
             known = [re.compile(pattern) for pattern in [*known, *self.expected]]
             found += [line for line in text.splitlines() if (LEVELS.search(line) or "BUG:" in line) and
                       not any(pattern.search(line) for pattern in known)]
