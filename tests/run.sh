@@ -15,7 +15,7 @@ passed=0 failed=0
 failures=()
 
 test_packages=(libcmocka-dev libnghttp2-dev nghttp2-server valgrind clang clang-tidy libclang-rt-14-dev python3-pytest
-	python3-pytest-timeout fetchmail isync libsasl2-modules mutt msmtp swaks libnet-ssleay-perl procps)
+	python3-pytest-timeout python3-pytest-xdist fetchmail isync libsasl2-modules mutt msmtp swaks libnet-ssleay-perl procps)
 
 # count PASSED FAILED NAME
 count() {
@@ -50,6 +50,9 @@ meson_tests() {
 	fi
 	count "$ok" "$bad" "$name"
 }
+
+# Most tests wait for somebody else most of the time. Each process has stand-ins, ports and directories of its own.
+side_by_side=(-n 3 --dist loadfile)
 
 pytest_run() {
 	local name=$1 log=$work/pytest.log ok bad
@@ -114,7 +117,7 @@ step_analyze() {
 step_integration() {
 	case " ${steps[*]} " in *" analyze "*) begin_analysis;; esac
 	check install meson install -C "$work/build" --no-rebuild
-	MODERNAUTH_BUILD=$work/build pytest_run integration .
+	MODERNAUTH_BUILD=$work/build pytest_run integration "${side_by_side[@]}" .
 }
 
 # The processes themselves under a checker: valgrind (broker, auth, login processes) with what every login goes through, the
@@ -123,7 +126,7 @@ step_hardened() {
 	[ -d "$work/asan" ] || build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false || return 1
 	MODERNAUTH_BUILD=$work/build MODERNAUTH_SANITIZE=valgrind pytest_run "integration under valgrind" -m sanitize \
 		test_login.py test_reload.py
-	MODERNAUTH_BUILD=$work/asan MODERNAUTH_SANITIZE=asan pytest_run "integration under ASan and UBSan" -m sanitize .
+	MODERNAUTH_BUILD=$work/asan MODERNAUTH_SANITIZE=asan pytest_run "integration under ASan and UBSan" "${side_by_side[@]}" -m sanitize .
 }
 
 step_deep() {

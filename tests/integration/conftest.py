@@ -19,6 +19,10 @@ from standin.world import ENTRA_SETTINGS, EXCHANGE_SETTINGS
 
 
 def pytest_collection_modifyitems(config, items):
+    # Modules go to pytest-xdist's processes as a whole: the long ones first, so that none is left alone at the end.
+    slow = {item.module for item in items if item.get_closest_marker("slow")}
+    longest = "test_store"
+    items.sort(key=lambda item: (item.module.__name__ != longest, item.module not in slow))
     if not sanitizer.KIND:
         return
     for item in items:

@@ -34,6 +34,8 @@ HARMLESS = [
     r"-login: Error: auth-client: conn unix:login: connect\(login\) failed: No such file",   # the same
     r"auth: Error: stat\(.*/auth-userdb\) failed: No such file",                           # and again
     r"auth: Error: stats: open\(old-stats-user\) failed: No such file",
+    r"auth: Error: net_connect_unix\(.*/stats-writer\) failed: No such file",
+    r"-login: Warning: auth-client: conn unix:login \(.*\): Error sending handshake to auth server: Broken pipe",
     r"user=aadsts\d+|\(aadsts\d+",          # the stand-in's magic users are there to be refused
 ]
 # What processes say that end all at once while sessions are still open.
