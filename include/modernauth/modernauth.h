@@ -25,7 +25,7 @@
 #define MAUTH_TOKEN_MAX 12288u          /* Dovecot's auth reply line ends at 16 KiB */
 #define MAUTH_REPLY_MAX 65536u          /* a reply of the token endpoint */
 #define MAUTH_LINE_MAX 16384u           /* a line of the broker's wire protocol */
-#define MAUTH_CONFIG_MAX 1048576u
+#define MAUTH_CONFIG_MAX 4194304u
 #define MAUTH_TEXT_MAX 512u             /* a text for a person: log, reply, audit */
 #define MAUTH_TELL_MAX 256u             /* a text for the user of a mail program, one line of ASCII */
 
@@ -109,6 +109,7 @@ struct mauth_attempt {
 	const char *client_ip, *local_ip;
 	unsigned int client_port, local_port;
 	bool tls;                        /* real TLS on the client's side, not merely "secured" */
+	const char *tls_protocol;        /* "TLSv1.2", as OpenSSL names it */
 	const char *session;             /* Dovecot's session id: joins the records of one session */
 	const char *client_id;           /* what the client calls itself (IMAP ID), unparsed */
 	bool verified_by_dovecot;        /* an earlier passdb accepted the password */
@@ -127,8 +128,9 @@ struct mauth_endpoint {
 
 /* What a login is answered with when it may proceed. Lives only during the callback. */
 struct mauth_grant {
-	const struct mauth_secret *token;    /* the access token */
-	const char *token_id;                /* names the token without revealing it, see mauth_token_id() */
+	const struct mauth_secret *token;    /* the access token; NULL: the client's own password goes upstream, nobody here
+						has verified it */
+	const char *token_id;                /* names the token without revealing it, see mauth_token_id(); "basic" */
 	const char *mailbox;                 /* XOAUTH2 user= */
 	const struct mauth_endpoint *endpoint;
 	int64_t expires_at;                  /* wall clock, seconds since the epoch */

@@ -145,8 +145,11 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 		mauth_wire_str(&session->out, "tls",
 			       grant->endpoint->tls == MAUTH_TLS_STARTTLS ? "starttls" : "implicit");
 		mauth_wire_str(&session->out, "mailbox", grant->mailbox);
-		mauth_wire_data(&session->out, "token", mauth_secret_expose(grant->token),
-				mauth_secret_size(grant->token));
+		if (grant->token == NULL)
+			mauth_wire_str(&session->out, "basic", "yes");
+		else
+			mauth_wire_data(&session->out, "token", mauth_secret_expose(grant->token),
+					mauth_secret_size(grant->token));
 		mauth_wire_str(&session->out, "token_id", grant->token_id);
 		mauth_wire_str(&session->out, "cached", grant->cached ? "yes" : "no");
 		mauth_wire_end(&session->out);
@@ -176,6 +179,7 @@ static void begin_login(struct mauth_session *session, const struct mauth_wire_l
 	attempt->client_port = mauth_wire_get_num(line, "rport", 65535, 0);
 	attempt->local_port = mauth_wire_get_num(line, "lport", 65535, 0);
 	attempt->tls = is_yes(line, "tls");
+	attempt->tls_protocol = mauth_wire_get(line, "tls_protocol");
 	attempt->session = mauth_wire_get(line, "session");
 	attempt->client_id = mauth_wire_get(line, "client_id");
 	attempt->verified_by_dovecot = verified != NULL && strcmp(verified, "dovecot") == 0;

@@ -358,11 +358,9 @@ static void conn_bye(struct client_conn *conn)
 
 static bool has_control(const char *str)
 {
-	for (; *str != '\0'; str++) {
-		if ((unsigned char)*str < 0x20 || *str == 0x7f)
-			return true;
-	}
-	return false;
+	while ((unsigned char)*str >= 0x20 && *str != 0x7f)
+		str++;
+	return *str != '\0';
 }
 
 /* RFC 6750's token, and nothing that could end a field, a line or a SASL response early. */
@@ -388,8 +386,7 @@ static bool parse_grant(const struct mauth_wire_line *line, struct mauth_client_
 	reply->port = mauth_wire_get_num(line, "port", 65535, 0);
 	if (reply->host == NULL || *reply->host == '\0' || has_control(reply->host) || reply->port == 0)
 		return false;
-	if (reply->mailbox == NULL || *reply->mailbox == '\0' || strlen(reply->mailbox) > MAUTH_USER_MAX ||
-	    has_control(reply->mailbox))
+	if (reply->mailbox == NULL || *reply->mailbox == '\0' || strlen(reply->mailbox) > MAUTH_USER_MAX || has_control(reply->mailbox))
 		return false;
 	if (reply->token_id == NULL || has_control(reply->token_id))
 		reply->token_id = "";
@@ -408,11 +405,14 @@ static void request_ok(struct mauth_client_request *req, const struct mauth_wire
 	struct mauth_secret *token = NULL;
 
 	if (req->kind == KIND_LOGIN) {
-		token = token_new(mauth_wire_find(line, "token"));
-		if (token == NULL || !parse_grant(line, &reply)) {
+		const char *basic = mauth_wire_get(line, "basic");
+
+		reply.basic = basic != NULL && strcmp(basic, "yes") == 0;
+		token = reply.basic ? NULL : token_new(mauth_wire_find(line, "token"));
+		if ((token == NULL && !reply.basic) || !parse_grant(line, &reply)) {
 			mauth_secret_free(&token);
-			mauth_log(req->client->log, MAUTH_ERROR, "the broker's answer lacks a usable token, host, "
-				  "port, tls or mailbox");
+			mauth_log(req->client->log, MAUTH_ERROR,
+				  "the broker's answer lacks a usable token, host, port, tls or mailbox");
 			client_request_fail(req, MAUTH_PROTOCOL);
 			return;
 		}

@@ -110,6 +110,7 @@ struct mauth_client_request *mauth_client_login(struct mauth_client *client, con
 	put_ports(buf, attempt->client_ip, attempt->client_port, attempt->local_ip, attempt->local_port);
 	if (attempt->tls)
 		mauth_wire_str(buf, "tls", "yes");
+	put_text(buf, "tls_protocol", attempt->tls_protocol, 32);
 	put_text(buf, "session", attempt->session, 128);
 	put_text(buf, "client_id", attempt->client_id, 256);
 	if (attempt->verified_by_dovecot)

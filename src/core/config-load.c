@@ -2,6 +2,7 @@
 #include "core/config-load.h"
 
 #include "core/aadsts.h"
+#include "core/policy.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -425,6 +426,7 @@ static enum mauth_status load_all(struct mauth_loader *loader, struct mauth_erro
 	    load_sections(loader, "rule", mauth_load_rule, error_r) != MAUTH_OK ||
 	    load_sections(loader, "map", mauth_load_map, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
+	loader->config->policy_index = mauth_policy_index_new(loader->config->rules, loader->config->rules_count);
 	mauth_load_warn_rules(loader);
 	return check_whole(loader, error_r);
 }

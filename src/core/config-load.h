@@ -26,6 +26,9 @@ enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct ma
 				    struct mauth_error *error_r);
 /* Can the name of a user of tenant match pattern? It has one "@" and ends in a domain of the tenant. */
 bool mauth_load_concerns(const char *pattern, const struct mauth_tenant *tenant);
+bool mauth_load_concerns_any(const struct mauth_config *config, const char *pattern);
+/* Can text be a pattern of user names? */
+bool mauth_load_is_pattern(const char *text);
 /* The patterns of the list called name, lower-cased and NULL-terminated, in *patterns_r even on failure; NULL if the
  * section has none. Warns about those that no user of any tenant can match. */
 enum mauth_status mauth_load_patterns(struct mauth_loader *loader, const struct mauth_conf_section *section,

@@ -10,7 +10,7 @@
 #define MAUTH_CONF_DOMAINS_MAX 10000u
 #define MAUTH_CONF_RULES_MAX 10000u
 #define MAUTH_CONF_MAPS_MAX 1000u
-#define MAUTH_CONF_PATTERNS_MAX 10000u  /* of all rules and maps, networks included */
+#define MAUTH_CONF_PATTERNS_MAX 50000u  /* of all rules and maps, networks included */
 #define MAUTH_CONF_WORD_MAX 4096u       /* one value */
 
 struct mauth_conf_value {

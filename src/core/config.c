@@ -78,6 +78,7 @@ static void config_free(struct mauth_config *config)
 		tenant_free(config->tenants[i]);
 	free(config->tenants);
 	free(config->domains);
+	mauth_policy_index_free(&config->policy_index);
 	for (size_t i = 0; i < config->rules_count; i++)
 		mauth_rule_free(&config->rules[i]);
 	free(config->rules);

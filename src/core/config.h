@@ -29,6 +29,7 @@ struct mauth_credential {
 #define MAUTH_CREDENTIALS_MAX 4u
 
 struct mauth_rule;                           /* core/policy.h */
+struct mauth_policy_index;
 
 /* map "name" { ... }: logins that stand for another account, another mailbox, or both. */
 struct mauth_map {
@@ -107,6 +108,7 @@ struct mauth_config {
 	size_t tenants_count;
 	struct mauth_rule **rules;           /* in the order of the file */
 	size_t rules_count;
+	struct mauth_policy_index *policy_index;     /* of the rules */
 	struct mauth_map *maps;
 	size_t maps_count;
 	char *mailbox_separators;            /* characters between account and mailbox in a login, default "\\" */

@@ -43,7 +43,7 @@ static void fill_where(const struct mauth_login *login, struct mauth_attempt_rec
 		record->account = where->account;
 	if (strcmp(where->mailbox, where->login) != 0)
 		record->mailbox = where->mailbox;
-	if (login->token != NULL) {
+	if (login->token != NULL || login->basic) {
 		record->upstream_host = tenant->endpoints[login->service].host;
 		record->upstream_port = tenant->endpoints[login->service].port;
 	}
@@ -59,6 +59,7 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 		.session = login->session, .user = login->user, .service = login->service,
 		.mechanism = login->mechanism, .client_ip = login->client_ip, .client_port = login->client_port,
 		.local_ip = login->local_ip, .local_port = login->local_port, .tls = login->tls,
+		.tls_protocol = login->tls_protocol,
 		.client_id = login->client_id, .decision = login->decision, .rule = login->rule,
 		.verified_by = verified_by(login), .grant = grant_name(login), .skipped = login->skipped,
 		.device_id = login->device_id, .device_name = login->device_name,
@@ -67,6 +68,12 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 		.status = login->error.status, .code = login->flight.code, .reason = login->error.text,
 		.http_status = login->flight.http_status,
 	};
+	if (login->verdict.action == MAUTH_ACTION_MONITOR && strcmp(login->decision, "monitor") == 0) {
+		record->would = mauth_action_name(login->verdict.would);
+		record->would_rule = login->verdict.would_rule == NULL ? "tenant" : login->verdict.would_rule->name;
+	}
+	if (login->basic)
+		record->token_id = login->token_id;
 	/* The rule of the configuration that matched says more than that the tenant's settings let it pass. */
 	if (login->policy != NULL && login->rule != NULL && strcmp(login->rule, "tenant") == 0)
 		record->rule = login->policy->name;
@@ -106,6 +113,7 @@ static void refuse_unrecorded(struct mauth_login *login, const struct mauth_erro
 	login->error = *error;
 	login->error.status = MAUTH_AUDIT;
 	login->rule = "audit required";
+	login->basic = false;
 	mauth_secret_free(&login->token);
 }
 
@@ -113,8 +121,16 @@ static void count_outcome(struct mauth_login *login)
 {
 	struct mauth_broker_stats *stats = &login->broker->stats;
 
-	if (login->token == NULL) {
-		if (login->error.status == MAUTH_NOT_OURS)
+	if (login->basic) {
+		stats->basic++;
+	} else if (login->token == NULL) {
+		if (strcmp(login->decision, "monitor") == 0)
+			stats->monitored++;
+		else if (strcmp(login->decision, "local") == 0)
+			stats->local++;
+		else if (strcmp(login->decision, "deny") == 0 && login->error.status == MAUTH_POLICY)
+			stats->denied++;
+		else if (login->error.status == MAUTH_NOT_OURS)
 			stats->not_ours++;
 		else if (mauth_login_is_outage(login->error.status) || login->error.status == MAUTH_AUDIT)
 			stats->failed++;
@@ -170,9 +186,9 @@ static void log_outcome(const struct mauth_login *login)
 
 	if (level == MAUTH_DEBUG && !log->debug)
 		return;
-	if (login->token != NULL) {
-		mauth_log(log, level, "login upgraded: user=%.320s protocol=%s ip=%s session=%s token=%s", login->user,
-			  mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session),
+	if (login->token != NULL || login->basic) {
+		mauth_log(log, level, "login %s: user=%.320s protocol=%s ip=%s session=%s token=%s",
+			  login->basic ? "passed on with its password" : "upgraded", login->user, mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session),
 			  login->source);
 		return;
 	}
@@ -190,8 +206,9 @@ static void emit_event(const struct mauth_login *login)
 	char user[MAUTH_USER_MAX + 1];
 	const struct mauth_field fields[] = {
 		MAUTH_FIELD_STR("service", mauth_service_name(login->service)),
-		MAUTH_FIELD_STR("outcome", login->token != NULL ? "ok" : "failed"),
+		MAUTH_FIELD_STR("outcome", login->token != NULL || login->basic ? "ok" : "failed"),
 		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
+		MAUTH_FIELD_STR("decision", login->decision),
 		MAUTH_FIELD_STR("cached", login->source != NULL && strcmp(login->source, "cache") == 0 ? "yes" : "no"),
 		MAUTH_FIELD_NUM("code", login->flight.code),
 		MAUTH_FIELD_STR("tenant", login->where.tenant == NULL ? "-" : login->where.tenant->name),
@@ -224,7 +241,7 @@ static void answer(struct mauth_login *login)
 	struct mauth_grant grant;
 
 	login->done = NULL;
-	if (login->token == NULL) {
+	if (login->token == NULL && !login->basic) {
 		done(NULL, &login->error, login->context);
 		return;
 	}

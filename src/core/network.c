@@ -99,23 +99,47 @@ bool mauth_network_parse(const char *text, struct mauth_network *network_r, cons
 	return true;
 }
 
-bool mauth_network_contains(const struct mauth_network *network, const char *ip)
+bool mauth_address_parse(const char *ip, struct mauth_address *address_r)
 {
-	unsigned char address[16];
 	bool dotted;
 
-	if (ip == NULL || !parse_address(ip, address, &dotted))
+	if (ip == NULL || !parse_address(ip, address_r->octets, &dotted))
 		return false;
+	address_r->mapped = is_mapped(address_r->octets);
+	return true;
+}
+
+bool mauth_network_holds(const struct mauth_network *network, const struct mauth_address *address)
+{
 	/* ::/0 is "all of IPv6": whoever means IPv4 as well says so. */
-	if (is_mapped(address) && network->bits < MAPPED_BITS)
+	if (address->mapped && network->bits < MAPPED_BITS)
 		return false;
-	return same_prefix(network->address, address, network->bits);
+	return same_prefix(network->address, address->octets, network->bits);
+}
+
+bool mauth_network_contains(const struct mauth_network *network, const char *ip)
+{
+	struct mauth_address address;
+
+	return mauth_address_parse(ip, &address) && mauth_network_holds(network, &address);
+}
+
+bool mauth_network_includes(const struct mauth_network *outer, const struct mauth_network *inner)
+{
+	bool v4 = is_mapped(inner->address) && inner->bits >= MAPPED_BITS;
+
+	return outer->bits <= inner->bits && (!v4 || outer->bits >= MAPPED_BITS) &&
+	       same_prefix(outer->address, inner->address, outer->bits);
 }
 
 bool mauth_networks_contain(const struct mauth_network *networks, size_t count, const char *ip)
 {
+	struct mauth_address address;
+
+	if (count == 0 || !mauth_address_parse(ip, &address))
+		return false;
 	for (size_t i = 0; i < count; i++) {
-		if (mauth_network_contains(&networks[i], ip))
+		if (mauth_network_holds(&networks[i], &address))
 			return true;
 	}
 	return false;

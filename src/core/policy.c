@@ -1,7 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/policy.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define DAY_SECS 86400
+
+static const char *const action_names[MAUTH_ACTION_COUNT] = { "upgrade", "monitor", "basic", "deny", "local" };
+
+const char *mauth_action_name(enum mauth_action action)
+{
+	return action_names[action];
+}
+
+bool mauth_action_parse(const char *name, enum mauth_action *action_r)
+{
+	for (unsigned int i = 0; i < MAUTH_ACTION_COUNT; i++) {
+		if (strcmp(action_names[i], name) == 0) {
+			*action_r = (enum mauth_action)i;
+			return true;
+		}
+	}
+	return false;
+}
 
 static void free_patterns(char **patterns)
 {
@@ -18,11 +41,16 @@ void mauth_rule_free(struct mauth_rule **rule)
 		return;
 	*rule = NULL;
 	free_patterns(old->users);
+	free_patterns(old->mechanisms);
+	free_patterns(old->client_ids);
 	free_patterns(old->mailboxes);
 	free(old->networks);
+	free(old->message);
 	free(old->name);
 	free(old);
 }
+
+/* -- conditions --------------------------------------------------------------------------------------------- */
 
 static bool match_any(char *const *patterns, const char *text)
 {
@@ -33,24 +61,155 @@ static bool match_any(char *const *patterns, const char *text)
 	return false;
 }
 
-static bool matches(const struct mauth_rule *rule, const struct mauth_policy_question *question)
+/* What is not known matches no pattern, not even "*". */
+static bool match_known(char *const *patterns, const char *text)
 {
+	return patterns == NULL || (text != NULL && match_any(patterns, text));
+}
+
+static enum mauth_tls_floor version_of(const char *protocol)
+{
+	static const struct {
+		const char *name;
+		enum mauth_tls_floor version;
+	} versions[] = {
+		{ "TLSv1", MAUTH_TLS_1_0 }, { "TLSv1.0", MAUTH_TLS_1_0 }, { "TLSv1.1", MAUTH_TLS_1_1 },
+		{ "TLSv1.2", MAUTH_TLS_1_2 }, { "TLSv1.3", MAUTH_TLS_1_3 },
+	};
+
+	for (size_t i = 0; protocol != NULL && i < sizeof(versions) / sizeof(versions[0]); i++) {
+		if (strcmp(versions[i].name, protocol) == 0)
+			return versions[i].version;
+	}
+	return MAUTH_TLS_REQUIRED;
+}
+
+static bool match_tls(enum mauth_tls_floor floor, const struct mauth_policy_question *question)
+{
+	switch (floor) {
+	case MAUTH_TLS_ANY:
+		return true;
+	case MAUTH_TLS_NONE:
+		return !question->tls;
+	case MAUTH_TLS_REQUIRED:
+		return question->tls;
+	case MAUTH_TLS_1_0:
+	case MAUTH_TLS_1_1:
+	case MAUTH_TLS_1_2:
+	case MAUTH_TLS_1_3:
+		break;
+	}
+	return question->tls && version_of(question->tls_protocol) >= floor;
+}
+
+static bool match_time(const struct mauth_rule *rule, int64_t now)
+{
+	time_t secs = (time_t)now;
+	unsigned int minute;
+	bool late;
+	struct tm at;
+
+	if (rule->days == 0 && rule->from_minute == rule->to_minute)
+		return true;
+	if (localtime_r(&secs, &at) == NULL)
+		return false;
+	minute = (unsigned int)(at.tm_hour * 60 + at.tm_min);
+	/* After midnight it is still the night of the day before. */
+	late = rule->to_minute < rule->from_minute && minute < rule->to_minute;
+	if (rule->days != 0 && (rule->days & (1u << (late ? (at.tm_wday + 6) % 7 : at.tm_wday))) == 0)
+		return false;
+	if (rule->from_minute == rule->to_minute)
+		return true;
+	if (rule->from_minute < rule->to_minute)
+		return minute >= rule->from_minute && minute < rule->to_minute;
+	return late || minute >= rule->from_minute;
+}
+
+struct matching {
+	const struct mauth_policy_question *question;
+	const struct mauth_address *address;
+};
+
+static bool match_networks(const struct mauth_rule *rule, const struct mauth_address *address)
+{
+	for (size_t i = 0; address != NULL && i < rule->networks_count; i++) {
+		if (mauth_network_holds(&rule->networks[i], address))
+			return true;
+	}
+	return rule->networks_count == 0;
+}
+
+static bool matches(const struct mauth_rule *rule, bool user_matches, void *context)
+{
+	const struct matching *matching = context;
+	const struct mauth_policy_question *question = matching->question;
+
 	if (rule->services != 0 && (rule->services & (1u << question->service)) == 0)
 		return false;
-	if (rule->users != NULL && !match_any(rule->users, question->user))
+	if (!match_networks(rule, matching->address) || !match_tls(rule->tls, question))
 		return false;
-	return rule->networks_count == 0 ||
-	       mauth_networks_contain(rule->networks, rule->networks_count, question->client_ip);
+	if (!user_matches && rule->users != NULL && !match_any(rule->users, question->user))
+		return false;
+	return match_known(rule->mechanisms, question->mechanism) && match_known(rule->client_ids, question->client_id) &&
+	       match_time(rule, question->now);
+}
+
+/* -- deciding ----------------------------------------------------------------------------------------------- */
+
+enum mauth_action mauth_rule_action(const struct mauth_rule *rule, int64_t now)
+{
+	if (rule == NULL)
+		return MAUTH_ACTION_UPGRADE;
+	return rule->until != 0 && now >= rule->until ? rule->then : rule->action;
+}
+
+unsigned int mauth_policy_days_left(int64_t until, int64_t now)
+{
+	if (until == 0)
+		return UINT_MAX;
+	return until <= now ? 0 : (unsigned int)((until - now + DAY_SECS - 1) / DAY_SECS);
+}
+
+static size_t find_from(const struct mauth_config *config, size_t from, const struct mauth_policy_question *question)
+{
+	struct mauth_address address;
+	struct matching matching = {
+		.question = question, .address = mauth_address_parse(question->client_ip, &address) ? &address : NULL,
+	};
+
+	if (config->rules_count == 0)
+		return 0;
+	return mauth_policy_index_find(config->policy_index, from, question->user, matching.address, matches, &matching);
 }
 
 const struct mauth_rule *mauth_policy_find(const struct mauth_config *config,
 					   const struct mauth_policy_question *question)
 {
-	for (size_t i = 0; i < config->rules_count; i++) {
-		if (matches(config->rules[i], question))
-			return config->rules[i];
+	size_t at = find_from(config, 0, question);
+
+	return at < config->rules_count ? config->rules[at] : NULL;
+}
+
+void mauth_policy_decide(const struct mauth_config *config, const struct mauth_policy_question *question,
+			 struct mauth_verdict *verdict_r)
+{
+	size_t count = config->rules_count, at = find_from(config, 0, question);
+	struct mauth_verdict verdict = { .rule = at < count ? config->rules[at] : NULL };
+
+	verdict.action = mauth_rule_action(verdict.rule, question->now);
+	verdict.expired = verdict.rule != NULL && verdict.rule->until != 0 && question->now >= verdict.rule->until;
+	verdict.would = verdict.action;
+	while (verdict.would == MAUTH_ACTION_MONITOR) {
+		at = find_from(config, at + 1, question);
+		verdict.would_rule = at < count ? config->rules[at] : NULL;
+		verdict.would = mauth_rule_action(verdict.would_rule, question->now);
 	}
-	return NULL;
+	*verdict_r = verdict;
+}
+
+bool mauth_rule_names_mechanism(const struct mauth_rule *rule)
+{
+	return rule != NULL && rule->mechanisms != NULL;
 }
 
 bool mauth_rule_allows_mailbox(const struct mauth_rule *rule, const char *mailbox)

@@ -147,6 +147,23 @@ static void put_device(struct mauth_buf *buf, const char *id, const char *name)
 	put_close(buf, device);
 }
 
+static void put_tls(struct mauth_buf *buf, bool established, const char *protocol, const char *cipher)
+{
+	static const char prefix[] = "TLSv";
+	size_t tls = put_open(buf, "tls");
+
+	put_raw(buf, "established", established ? "true" : "false");
+	if (protocol != NULL && strncmp(protocol, prefix, sizeof(prefix) - 1) == 0) {
+		/* ECS wants "1.3" and "tls" where OpenSSL says "TLSv1.3". */
+		put_str(buf, "version", protocol + sizeof(prefix) - 1);
+		put_raw(buf, "version_protocol", "\"tls\"");
+	} else {
+		put_str(buf, "version", protocol);
+	}
+	put_str(buf, "cipher", cipher);
+	put_close(buf, tls);
+}
+
 static void put_end(struct mauth_buf *buf)
 {
 	put(buf, "}\n", 2);
@@ -249,6 +266,8 @@ static void put_attempt_own(struct mauth_buf *buf, const struct mauth_attempt_re
 	put_str(buf, "cloud", record->cloud);
 	put_str(buf, "decision", record->decision);
 	put_str(buf, "rule", record->rule);
+	put_str(buf, "would", record->would);
+	put_str(buf, "would_rule", record->would_rule);
 	put_str(buf, "verified_by", mauth_verified_by_name(record->verified_by));
 	put_str(buf, "grant", record->grant);
 	put_text(buf, "grants_skipped", record->skipped, CLIENT_ID_MAX);
@@ -275,7 +294,7 @@ void mauth_record_attempt(struct mauth_buf *buf, const struct mauth_attempt_reco
 	put_address(buf, "source", record->client_ip, record->client_port);
 	put_address(buf, "destination", record->local_ip, record->local_port);
 	put_service(buf, record->service);
-	put_raw(buf, "tls", record->tls ? "{\"established\":true}" : "{\"established\":false}");
+	put_tls(buf, record->tls, record->tls_protocol, NULL);
 	put_user_agent(buf, record->client_id);
 	put_account(buf, record->tenant_id);
 	put_id(buf, "trace", record->trace_id);
@@ -291,24 +310,6 @@ void mauth_record_attempt(struct mauth_buf *buf, const struct mauth_attempt_reco
 }
 
 /* -- the second leg -- */
-
-static void put_tls(struct mauth_buf *buf, const struct mauth_upstream_report *report)
-{
-	static const char prefix[] = "TLSv";
-	const char *protocol = report->tls_protocol;
-	size_t tls = put_open(buf, "tls");
-
-	put_raw(buf, "established", protocol != NULL && *protocol != '\0' ? "true" : "false");
-	if (protocol != NULL && strncmp(protocol, prefix, sizeof(prefix) - 1) == 0) {
-		/* ECS wants "1.3" and "tls" where OpenSSL says "TLSv1.3". */
-		put_str(buf, "version", protocol + sizeof(prefix) - 1);
-		put_raw(buf, "version_protocol", "\"tls\"");
-	} else {
-		put_str(buf, "version", protocol);
-	}
-	put_str(buf, "cipher", report->tls_cipher);
-	put_close(buf, tls);
-}
 
 static const char *upstream_action(enum mauth_upstream_result result)
 {
@@ -338,7 +339,7 @@ void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_re
 	put_address(buf, "source", report->client_ip, report->client_port);
 	put_address(buf, "destination", report->local_ip, report->local_port);
 	put_service(buf, report->service);
-	put_tls(buf, report);
+	put_tls(buf, report->tls_protocol != NULL && *report->tls_protocol != '\0', report->tls_protocol, report->tls_cipher);
 	put_account(buf, record->tenant_id);
 	if (!accepted)
 		put_error(buf, 0, report->reply);

@@ -20,8 +20,10 @@ struct mauth_attempt_record {
 	const char *client_ip, *local_ip;
 	unsigned int client_port, local_port;
 	bool tls;
+	const char *tls_protocol;
 	const char *client_id;
-	const char *decision;                        /* "upgrade", "refuse", "not-ours" */
+	const char *decision;                        /* "upgrade", "pass", "basic", "refuse", "deny", "monitor", "local", "not-ours" */
+	const char *would, *would_rule;              /* monitor: what would have happened otherwise, and which rule says so */
 	const char *rule;                            /* what decided: "tenant contoso", "shield", "remembered bad password" */
 	enum mauth_verified_by verified_by;
 	const char *grant;                           /* "password", "enrolled", "app", "client-token"; NULL if no token was wanted */

@@ -7,7 +7,8 @@
 
 /* Where an attempt is. */
 enum step {
-	STEP_ROUTE,      /* whose user is this, and what does he want to open? */
+	STEP_ROUTE,      /* whose user is this, what does he want to open, and what do the rules say? */
+	STEP_ACT,        /* do what they say */
 	STEP_VERIFY,     /* has anybody here verified the password? */
 	STEP_GRANT,      /* which way to a token is next? */
 	STEP_CACHE,      /* a live token that this login may have? */
@@ -23,7 +24,7 @@ struct mauth_login {
 	struct mauth_broker *broker;
 	enum step step;
 	/* the attempt */
-	char *user, *mechanism, *client_ip, *local_ip, *session, *client_id;
+	char *user, *mechanism, *client_ip, *local_ip, *session, *client_id, *tls_protocol;
 	struct mauth_secret *password;
 	enum mauth_service service;
 	unsigned int client_port, local_port, timeout_msecs;
@@ -33,7 +34,8 @@ struct mauth_login {
 	/* on the way */
 	int64_t started_wall, started_mono;
 	struct mauth_mailbox where;          /* tenant NULL: not known (yet) */
-	const struct mauth_rule *policy;     /* NULL: the tenant's settings alone */
+	struct mauth_verdict verdict;
+	const struct mauth_rule *policy;     /* verdict.rule; NULL: the tenant's settings alone */
 	const enum mauth_grant_type *grants;
 	size_t grants_count, grants_at;      /* the one being tried */
 	enum mauth_verified_by verified;     /* by whom besides Entra */
@@ -47,6 +49,7 @@ struct mauth_login {
 	struct mauth_enrol_listener *enrol_listener;
 	struct login_hold *hold;             /* a call that cannot be cancelled is under way */
 	bool joined, asked, recorded;
+	bool basic;                          /* the answer is to use the client's own password */
 	/* the outcome */
 	const char *decision, *rule, *source;
 	struct mauth_error error;
@@ -76,6 +79,10 @@ enum step login_refuse(struct mauth_login *login, const char *rule, const struct
 void login_make_ready(struct mauth_login *login, enum step step);
 /* Waits for a callback, but not beyond the login's deadline. */
 enum step login_wait(struct mauth_login *login);
+
+/* request-policy.c */
+void login_decide(struct mauth_login *login);
+enum step login_step_act(struct mauth_login *login);
 
 /* request-grant.c */
 enum step login_step_verify(struct mauth_login *login);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/request-private.h"
 
-#include "core/jwt.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +80,7 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->tls = attempt->tls;
 	login->session = mauth_strdup(attempt->session);
 	login->client_id = mauth_strdup(attempt->client_id);
+	login->tls_protocol = mauth_strdup(attempt->tls_protocol);
 	login->verified_by_dovecot = attempt->verified_by_dovecot;
 	login->password_is_token = attempt->password_is_token;
 	login->timeout_msecs = broker->config->deadline_msecs;
@@ -115,6 +114,7 @@ void mauth_login_free(struct mauth_login *login)
 	free(login->local_ip);
 	free(login->session);
 	free(login->client_id);
+	free(login->tls_protocol);
 	mauth_secret_free(&login->password);
 	mauth_secret_free(&login->token);
 	free(login);
@@ -127,90 +127,26 @@ enum step login_refuse(struct mauth_login *login, const char *rule, const struct
 	return STEP_FINISH;
 }
 
-/* An empty password is never right (AADSTS50056), and a sign-in attempt without one is noise in Entra's log. */
-static enum mauth_status check_password(const struct mauth_login *login, struct mauth_error *error_r)
-{
-	size_t size = mauth_secret_size(login->password);
-	unsigned int max = login->password_is_token ? MAUTH_TOKEN_MAX : MAUTH_PASSWORD_MAX;
-
-	if (size > 0 && size <= max)
-		return MAUTH_OK;
-	return mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0, size == 0 ? "empty password" : "password longer than %u octets",
-			  max);
-}
-
-static enum mauth_status check_mailbox(const struct mauth_login *login, struct mauth_error *error_r)
-{
-	const struct mauth_mailbox *where = &login->where;
-
-	if (!where->asked_mailbox || (login->policy != NULL && mauth_rule_allows_mailbox(login->policy, where->mailbox)))
-		return MAUTH_OK;
-	mauth_fail(error_r, MAUTH_POLICY, 0, "no rule lets %s open the mailbox %s", where->login, where->mailbox);
-	if (error_r != NULL)
-		snprintf(error_r->advice, sizeof(error_r->advice), "add it to \"mailboxes\" of the rule that matches this login%s%s",
-			 login->policy != NULL ? ": " : "", login->policy != NULL ? login->policy->name : "");
-	return MAUTH_POLICY;
-}
-
-/* The client's own token: Exchange judges it, we only pass it on and write it down. */
-static enum step pass_token(struct mauth_login *login)
-{
-	struct mauth_error error;
-	struct mauth_jwt jwt;
-
-	if (!login->where.tenant->client_tokens) {
-		mauth_fail(&error, MAUTH_POLICY, 0, "client_tokens is off for the tenant");
-		return login_refuse(login, "client_tokens", &error);
-	}
-	if (!mauth_token_is_printable(login->password)) {
-		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "the client's token is not printable ASCII");
-		return login_refuse(login, "token form", &error);
-	}
-	login->verified = MAUTH_VERIFIED_CLIENT_TOKEN;
-	login->token = mauth_secret_dup(login->password);
-	mauth_token_id(mauth_secret_expose(login->token), mauth_secret_size(login->token), login->token_id);
-	if (mauth_jwt_read(mauth_secret_expose(login->token), mauth_secret_size(login->token), &jwt))
-		login->expires_at = jwt.exp;
-	login->decision = "pass";
-	login->rule = "client_tokens";
-	login->source = "client";
-	return STEP_FINISH;
-}
-
 static enum step step_route(struct mauth_login *login)
 {
-	const struct mauth_config *config = login->broker->config;
-	struct mauth_policy_question question = {
-		.user = login->where.login, .service = login->service, .client_ip = login->client_ip,
-	};
 	struct mauth_error error;
 	enum mauth_status status;
 
 	/* A login that had to wait for the store begins anew. */
 	login->grants_at = 0;
+	login->grants_count = 0;
 	login->skipped[0] = '\0';
 	login->federated = false;
 	login->verified = MAUTH_VERIFIED_NONE;
-	status = mauth_mailbox_resolve(config, login->user, &login->where, &error);
+	status = mauth_mailbox_resolve(login->broker->config, login->user, &login->where, &error);
 	if (status != MAUTH_OK)
 		login->where.tenant = NULL;
 	if (status == MAUTH_NOT_OURS)
 		login->decision = "not-ours";
 	if (status != MAUTH_OK)
 		return login_refuse(login, status == MAUTH_NOT_OURS ? "no tenant" : "user name", &error);
-	if (check_password(login, &error) != MAUTH_OK)
-		return login_refuse(login, "password form", &error);
-	login->policy = mauth_policy_find(config, &question);
-	if (check_mailbox(login, &error) != MAUTH_OK)
-		return login_refuse(login, "mailboxes", &error);
-	mauth_follow_link(login->broker, &login->where);
-	login->grants = login->where.tenant->grants;
-	login->grants_count = login->where.tenant->grants_count;
-	if (login->policy != NULL && login->policy->grants_count > 0) {
-		login->grants = login->policy->grants;
-		login->grants_count = login->policy->grants_count;
-	}
-	return login->password_is_token ? pass_token(login) : STEP_VERIFY;
+	login_decide(login);
+	return STEP_ACT;
 }
 
 static void deadline_passed(void *context)
@@ -260,6 +196,9 @@ static void advance(struct mauth_login *login)
 		switch (login->step) {
 		case STEP_ROUTE:
 			login->step = step_route(login);
+			break;
+		case STEP_ACT:
+			login->step = login_step_act(login);
 			break;
 		case STEP_VERIFY:
 			login->step = login_step_verify(login);
@@ -358,6 +297,7 @@ void mauth_login_cancel(struct mauth_login **login)
 		return;
 	gone->rule = "client went away";
 	mauth_secret_free(&gone->token);
+	gone->basic = false;
 	gone->decision = "refuse";
 	mauth_fail(&gone->error, MAUTH_CANCELLED, 0, "the front end went away before the answer");
 	mauth_login_finish_gone(gone);

@@ -4,6 +4,7 @@
  * are left as they are. */
 #include "login-common.h"
 #include "client-common.h"
+#include "iostream-ssl.h"
 #include "module-context.h"
 #include "module-dir.h"
 
@@ -79,7 +80,7 @@ static int login_proxy_parse_line(struct client *client, const char *line)
 {
 	struct mauth_login_session *session = mauth_login_session(client);
 
-	if (!session->ours)
+	if (!session->ours || (session->basic && strcmp(login_binary->protocol, "submission") != 0))
 		return session->module_ctx.super.proxy_parse_line(client, line);
 	if (strcmp(login_binary->protocol, "pop3") == 0)
 		return mauth_pop3_parse_line(client, line);
@@ -102,9 +103,23 @@ static const char *login_proxy_state(struct client *client)
 {
 	struct mauth_login_session *session = mauth_login_session(client);
 
-	if (session->ours && strcmp(login_binary->protocol, "pop3") == 0)
+	if (session->ours && !session->basic && strcmp(login_binary->protocol, "pop3") == 0)
 		return mauth_pop3_step_name(session->pop3_step);
 	return session->module_ctx.super.proxy_get_state(client);
+}
+
+/* auth knows of TLS only that there is some; rules may ask for its version. So it goes along with what is known of the client,
+ * before the first command can be a login. */
+static void login_input(struct client *client)
+{
+	struct mauth_login_session *session = mauth_login_session(client);
+
+	if (!session->tls_noted && client->ssl_iostream != NULL && ssl_iostream_handshake(client->ssl_iostream) >= 0 &&
+	    ssl_iostream_is_handshaked(client->ssl_iostream)) {
+		session->tls_noted = TRUE;
+		client_add_forward_field(client, "modernauth_tls", ssl_iostream_get_protocol_name(client->ssl_iostream));
+	}
+	session->module_ctx.super.input(client);
 }
 
 /* The one place that every successful login of every protocol passes, once the client has been told. */
@@ -137,6 +152,8 @@ static void login_client_allocated(struct client *client)
 	client->v.proxy_failed = login_proxy_failure;
 	client->v.proxy_get_state = login_proxy_state;
 	client->v.destroy = login_destroy;
+	if (client->v.input != NULL)
+		client->v.input = login_input;
 	MODULE_CONTEXT_SET(client, login_module, session);
 }
 

@@ -17,7 +17,7 @@ void mauth_login_session_clear(struct mauth_login_session *session)
 	i_free(session->tls_protocol);
 	i_free(session->tls_cipher);
 	session->port = 0;
-	session->ours = session->reported = session->challenged = false;
+	session->ours = session->basic = session->reported = session->challenged = false;
 	session->pop3_step = POP3_BANNER;
 }
 
@@ -59,6 +59,7 @@ void mauth_login_session_begin(struct client *client)
 		return;
 	}
 	session->ours = true;
+	session->basic = strcmp(session->token_id, "basic") == 0;
 	if (session->host_ip == NULL)
 		session->host_ip = i_strdup(session->host);
 	/* Now, since a client that leaves takes its TLS with it. */

@@ -12,6 +12,8 @@ struct mauth_login_session {
 	union login_client_module_context module_ctx;
 	/* False: somebody else's session, in which nothing may be changed. The rest is only set if true. */
 	bool ours;
+	bool basic;                      /* the client's own password goes upstream, in Dovecot's own way */
+	bool tls_noted;
 	bool reported;
 	bool challenged;                 /* the upstream has sent an error as a challenge (see sasl.h) */
 	enum pop3_step pop3_step;

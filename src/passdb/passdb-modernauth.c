@@ -77,13 +77,14 @@ static bool find_service(const struct auth_request *request, bool to_login_proce
 
 /* What an earlier passdb may have set and what would weaken or redirect our session: "any-cert" most of all. */
 static const char *const foreign_fields[] = {
-	"ssl", "starttls", "proxy_maybe", "proxy_always", "proxy_noauth", "nologin", "master", "pass",
+	"ssl", "starttls", "proxy_maybe", "proxy_always", "proxy_noauth", "proxy_mech", "nologin", "master", "pass",
 };
 
 static bool fits_reply_line(const struct auth_request *request, const struct mauth_client_reply *reply)
 {
 	const struct auth_field *field;
-	size_t size = REPLY_LINE_MARGIN + mauth_secret_size(reply->token) + strlen(reply->host) +
+	size_t size = REPLY_LINE_MARGIN + strlen(reply->host) +
+		(reply->token == NULL ? MAUTH_PASSWORD_MAX : mauth_secret_size(reply->token)) +
 		strlen(reply->mailbox) + strlen(reply->token_id) + 2 * strlen(request->fields.user);
 
 	/* Each octet of a foreign field may need an escape. */
@@ -105,8 +106,8 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 	mauth_passdb_clear_note(request);
 	if (!fits_reply_line(request, reply)) {
 		e_error(authdb_event(request), "the token of %zu octets and the other fields do not fit "
-			"into Dovecot's reply line of %d octets", mauth_secret_size(reply->token),
-			AUTH_CLIENT_MAX_LINE_LENGTH);
+			"into Dovecot's reply line of %d octets",
+			reply->token == NULL ? 0 : mauth_secret_size(reply->token), AUTH_CLIENT_MAX_LINE_LENGTH);
 		return false;
 	}
 	set_field(request, "proxy", "y");
@@ -120,7 +121,8 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 		set_field(request, "starttls", "yes");
 		break;
 	}
-	set_field(request, "proxy_mech", "xoauth2");
+	if (reply->token != NULL)
+		set_field(request, "proxy_mech", "xoauth2");
 	set_field(request, "destuser", reply->mailbox);
 	/* Dovecot has this for Exchange: "to work around other IMAP servers' bugs (MS Exchange 2013 especially)", NEWS
 	   of 2.2.11. A round trip is cheap, a user who cannot log in is not. */
@@ -130,7 +132,9 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 	/* By this our login plugin knows its sessions, and the audit joins grant and outcome. Dovecot's logs hide
 	   fields with "pass" in their name. */
 	set_field(request, "modernauth", *reply->token_id != '\0' ? reply->token_id : "unknown");
-	set_field(request, "pass", mauth_secret_expose(reply->token));
+	/* Without it Dovecot sends what the client has sent. */
+	if (reply->token != NULL)
+		set_field(request, "pass", mauth_secret_expose(reply->token));
 	return true;
 }
 
@@ -274,6 +278,11 @@ static void broker_answered(const struct mauth_client_reply *reply, void *contex
 	if (reply->status != MAUTH_OK) {
 		result = set_failure(request, reply);
 		log_failure(request, reply, result);
+	} else if (verify != NULL && !to_login_process && reply->basic) {
+		/* Only Exchange can verify it. An OK would let anybody in. */
+		e_info(authdb_event(request), "not ours: by rule Exchange verifies this password, and this client opens no "
+		       "session there");
+		result = PASSDB_RESULT_USER_UNKNOWN;
 	} else if (verify != NULL && to_login_process && !set_proxy_fields(request, reply)) {
 		set_field(request, "nodelay", "y");
 		keep_fields(request, request->passdb->result_internalfail);
@@ -311,6 +320,18 @@ static bool brings_token(const struct auth_request *request)
 	return mech != NULL && (strcasecmp(mech, "XOAUTH2") == 0 || strcasecmp(mech, "OAUTHBEARER") == 0);
 }
 
+/* Our login plugin has left it there; it is nobody else's business. */
+static const char *take_tls_protocol(struct auth_request *request)
+{
+	const char *protocol = auth_fields_find(request->fields.extra_fields, "forward_modernauth_tls");
+
+	if (protocol == NULL)
+		return NULL;
+	protocol = t_strdup(protocol);
+	auth_fields_remove(request->fields.extra_fields, "forward_modernauth_tls");
+	return protocol;
+}
+
 static void ask_login(struct mauth_passdb *db, struct auth_request *request, const char *password,
 		      enum mauth_service service, struct pending *pending)
 {
@@ -325,6 +346,7 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.local_ip = ip_or_null(&request->fields.local_ip),
 		.local_port = request->fields.local_port,
 		.tls = MAUTH_REQUEST_IS_TLS(request),
+		.tls_protocol = take_tls_protocol(request),
 		.session = request->fields.session_id,
 		.client_id = request->fields.client_id,
 		.verified_by_dovecot = mauth_passdb_is_verified(request),

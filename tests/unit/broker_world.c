@@ -66,7 +66,9 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 	outcome->records = outcome->world->sinks.records_count;
 	assert_true((grant == NULL) != (error == NULL));
 	if (grant != NULL) {
-		snprintf(outcome->token, sizeof(outcome->token), "%s", mauth_secret_expose(grant->token));
+		outcome->basic = grant->token == NULL;
+		if (!outcome->basic)
+			snprintf(outcome->token, sizeof(outcome->token), "%s", mauth_secret_expose(grant->token));
 		snprintf(outcome->token_id, sizeof(outcome->token_id), "%s", grant->token_id);
 		snprintf(outcome->mailbox, sizeof(outcome->mailbox), "%s", grant->mailbox);
 		snprintf(outcome->host, sizeof(outcome->host), "%s", grant->endpoint->host);
@@ -75,7 +77,8 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 		outcome->verified_by = grant->verified_by;
 		outcome->expires_at = grant->expires_at;
 		outcome->status = MAUTH_OK;
-		world_secret(outcome->world, outcome->token);
+		if (!outcome->basic)
+			world_secret(outcome->world, outcome->token);
 	} else {
 		assert_int_not_equal(error->status, MAUTH_OK);
 		outcome->status = error->status;
@@ -99,6 +102,19 @@ void world_start_as(struct world *world, const char *user, const char *password,
 	outcome->login = mauth_login_start(world->broker, attempt, login_done, outcome);
 	assert_int_equal(outcome->calls, 0);
 	mauth_secret_free(&secret);
+}
+
+struct mauth_rule *world_rule(struct world *world, const char *name)
+{
+	struct mauth_config *config = world->config;
+	struct mauth_rule *rule = mauth_new(sizeof(*rule));
+
+	rule->name = mauth_strdup(name);
+	config->rules = mauth_grow(config->rules, config->rules_count + 1, sizeof(struct mauth_rule *));
+	config->rules[config->rules_count++] = rule;
+	mauth_policy_index_free(&config->policy_index);
+	config->policy_index = mauth_policy_index_new(config->rules, config->rules_count);
+	return rule;
 }
 
 void world_start(struct world *world, const char *user, const char *password, struct outcome *outcome)

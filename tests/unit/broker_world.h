@@ -32,6 +32,9 @@ void world_end(struct world *world);
 /* This must not be told to anybody. */
 void world_secret(struct world *world, const char *text);
 
+/* One more rule, for everything and to upgrade, until the test changes it; names and networks it must not get. */
+struct mauth_rule *world_rule(struct world *world, const char *name);
+
 /* How an attempt ended. */
 struct outcome {
 	struct world *world;
@@ -42,6 +45,7 @@ struct outcome {
 	char token[1200], token_id[MAUTH_TOKEN_ID_SIZE], mailbox[MAUTH_USER_MAX + 1], host[64];
 	unsigned int port;
 	bool cached;
+	bool basic;                         /* no token: the password goes upstream */
 	enum mauth_verified_by verified_by;
 	int64_t expires_at;
 	unsigned int records;               /* in the audit when the callback came */

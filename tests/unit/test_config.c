@@ -364,7 +364,7 @@ static void more_than_the_bounds_is_refused(void **state)
 	text = mauth_new(MAUTH_CONFIG_MAX + 2);
 	memset(text, '\n', MAUTH_CONFIG_MAX + 1);
 	assert_null(config_files_load(text, NULL, &error));
-	assert_string_equal(error.text, P "1: more than 1048576 octets");
+	assert_string_equal(error.text, P "1: more than 4194304 octets");
 	memset(text, '{', MAUTH_CONFIG_MAX);
 	text[MAUTH_CONFIG_MAX] = '\0';
 	assert_null(config_files_load(text, NULL, &error));
@@ -732,7 +732,7 @@ static void the_reader_refuses_what_is_no_file_or_too_long(void **state)
 	mauth_secret_free(&content);
 	write_file(scratch->file, data, MAUTH_CONFIG_MAX + 1, 0600);
 	assert_int_equal(mauth_config_read_file(NULL, scratch->file, true, &content, &error), MAUTH_CONFIG);
-	assert_non_null(strstr(error.text, "more than 1048576 octets"));
+	assert_non_null(strstr(error.text, "more than 4194304 octets"));
 	unlink(scratch->file);
 	assert_int_equal(mkfifo(scratch->file, 0600), 0);
 	assert_int_equal(mauth_config_read_file(NULL, scratch->file, true, &content, &error), MAUTH_CONFIG);

@@ -126,13 +126,7 @@ void vault_world_end(struct vault_world *world)
 
 struct mauth_rule *vault_world_rule(struct vault_world *world)
 {
-	struct mauth_config *config = world->w.config;
-	struct mauth_rule *rule = mauth_new(sizeof(*rule));
-
-	rule->name = mauth_strdup("everybody");
-	config->rules = mauth_grow(config->rules, config->rules_count + 1, sizeof(struct mauth_rule *));
-	config->rules[config->rules_count++] = rule;
-	return rule;
+	return world_rule(&world->w, "everybody");
 }
 
 void vault_world_grants(struct mauth_tenant *tenant, const char *letters)

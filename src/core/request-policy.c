@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* What the rules say to an attempt, and doing it. */
+#include "core/request-private.h"
+
+#include "core/jwt.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+void login_decide(struct mauth_login *login)
+{
+	const struct mauth_policy_question question = {
+		.user = login->where.login, .service = login->service, .client_ip = login->client_ip,
+		.mechanism = login->mechanism, .client_id = login->client_id, .tls = login->tls,
+		.tls_protocol = login->tls_protocol, .now = mauth_wall_secs(login->broker->host.loop),
+	};
+
+	mauth_policy_decide(login->broker->config, &question, &login->verdict);
+	login->policy = login->verdict.rule;
+}
+
+/* -- upgrade ------------------------------------------------------------------------------------------------ */
+
+/* An empty password is never right (AADSTS50056), and a sign-in attempt without one is noise in Entra's log. */
+static enum mauth_status check_password(const struct mauth_login *login, struct mauth_error *error_r)
+{
+	size_t size = mauth_secret_size(login->password);
+	unsigned int max = login->password_is_token ? MAUTH_TOKEN_MAX : MAUTH_PASSWORD_MAX;
+
+	if (size > 0 && size <= max)
+		return MAUTH_OK;
+	return mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0, size == 0 ? "empty password" : "password longer than %u octets",
+			  max);
+}
+
+static enum mauth_status check_mailbox(const struct mauth_login *login, struct mauth_error *error_r)
+{
+	const struct mauth_mailbox *where = &login->where;
+
+	if (!where->asked_mailbox || (login->policy != NULL && mauth_rule_allows_mailbox(login->policy, where->mailbox)))
+		return MAUTH_OK;
+	mauth_fail(error_r, MAUTH_POLICY, 0, "no rule lets %s open the mailbox %s", where->login, where->mailbox);
+	if (error_r != NULL)
+		snprintf(error_r->advice, sizeof(error_r->advice), "add it to \"mailboxes\" of the rule that matches this login%s%s",
+			 login->policy != NULL ? ": " : "", login->policy != NULL ? login->policy->name : "");
+	return MAUTH_POLICY;
+}
+
+/* The client's own token: Exchange judges it, we only pass it on and write it down. */
+static enum step pass_token(struct mauth_login *login)
+{
+	struct mauth_error error;
+	struct mauth_jwt jwt;
+
+	if (!login->where.tenant->client_tokens) {
+		mauth_fail(&error, MAUTH_POLICY, 0, "client_tokens is off for the tenant");
+		return login_refuse(login, "client_tokens", &error);
+	}
+	if (!mauth_token_is_printable(login->password)) {
+		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "the client's token is not printable ASCII");
+		return login_refuse(login, "token form", &error);
+	}
+	login->verified = MAUTH_VERIFIED_CLIENT_TOKEN;
+	login->token = mauth_secret_dup(login->password);
+	mauth_token_id(mauth_secret_expose(login->token), mauth_secret_size(login->token), login->token_id);
+	if (mauth_jwt_read(mauth_secret_expose(login->token), mauth_secret_size(login->token), &jwt))
+		login->expires_at = jwt.exp;
+	login->decision = "pass";
+	login->rule = "client_tokens";
+	login->source = "client";
+	return STEP_FINISH;
+}
+
+static enum step upgrade(struct mauth_login *login)
+{
+	struct mauth_error error;
+
+	if (check_password(login, &error) != MAUTH_OK)
+		return login_refuse(login, "password form", &error);
+	if (check_mailbox(login, &error) != MAUTH_OK)
+		return login_refuse(login, "mailboxes", &error);
+	mauth_follow_link(login->broker, &login->where);
+	login->grants = login->where.tenant->grants;
+	login->grants_count = login->where.tenant->grants_count;
+	if (login->policy != NULL && login->policy->grants_count > 0) {
+		login->grants = login->policy->grants;
+		login->grants_count = login->policy->grants_count;
+	}
+	return login->password_is_token ? pass_token(login) : STEP_VERIFY;
+}
+
+/* -- the others --------------------------------------------------------------------------------------------- */
+
+/* Not ours, as far as the front end is concerned: the next passdb decides. */
+static enum step leave(struct mauth_login *login, const char *why)
+{
+	struct mauth_error error;
+
+	login->decision = mauth_action_name(login->verdict.action);
+	mauth_fail(&error, MAUTH_NOT_OURS, 0, "rule \"%s\": %s", login->policy->name, why);
+	return login_refuse(login, login->policy->name, &error);
+}
+
+static void default_message(const struct mauth_login *login, char *text, size_t size)
+{
+	time_t last = (time_t)login->policy->until - 1;
+	struct tm day;
+
+	if (login->verdict.expired && localtime_r(&last, &day) != NULL)
+		snprintf(text, size, "Logging in with a password alone ended here on %04d-%02d-%02d. Ask your administrator.",
+			 day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+	else
+		snprintf(text, size, "Logging in with a password alone is switched off here. Ask your administrator.");
+}
+
+static enum step deny(struct mauth_login *login)
+{
+	const struct mauth_rule *rule = login->policy;
+	struct mauth_error error;
+
+	login->decision = "deny";
+	mauth_fail(&error, MAUTH_POLICY, 0, "rule \"%s\" denies %s%s", rule->name, mauth_service_name(login->service),
+		   login->verdict.expired ? " since its \"until\" is over" : "");
+	if (rule->message != NULL)
+		snprintf(error.tell, sizeof(error.tell), "%s", rule->message);
+	else if (login->broker->config->explain_to_client)
+		default_message(login, error.tell, sizeof(error.tell));
+	return login_refuse(login, rule->name, &error);
+}
+
+/* Nobody here looks at the password: Exchange does, as it always did. */
+static enum step pass_password(struct mauth_login *login)
+{
+	struct mauth_error error;
+
+	if (check_password(login, &error) != MAUTH_OK)
+		return login_refuse(login, "password form", &error);
+	if (login->where.asked_mailbox) {
+		mauth_fail(&error, MAUTH_POLICY, 0, "rule \"%s\": a password opens nobody else's mailbox", login->policy->name);
+		return login_refuse(login, "mailboxes", &error);
+	}
+	login->decision = "basic";
+	login->rule = login->policy->name;
+	login->source = "client";
+	login->basic = true;
+	snprintf(login->token_id, sizeof(login->token_id), "basic");
+	memset(&login->error, 0, sizeof(login->error));
+	return STEP_FINISH;
+}
+
+enum step login_step_act(struct mauth_login *login)
+{
+	/* A client with a token of its own does what everybody is to do at last. Only a rule that names its mechanism is about
+	   it, or one that says where the mailbox is. */
+	if (login->password_is_token && login->verdict.action != MAUTH_ACTION_LOCAL &&
+	    !(mauth_rule_names_mechanism(login->policy) && login->verdict.action != MAUTH_ACTION_BASIC))
+		return upgrade(login);
+	switch (login->verdict.action) {
+	case MAUTH_ACTION_UPGRADE:
+	case MAUTH_ACTION_COUNT:
+		break;
+	case MAUTH_ACTION_MONITOR:
+		return leave(login, "only watched");
+	case MAUTH_ACTION_LOCAL:
+		return leave(login, "not in Exchange Online");
+	case MAUTH_ACTION_DENY:
+		return deny(login);
+	case MAUTH_ACTION_BASIC:
+		return pass_password(login);
+	}
+	return upgrade(login);
+}
