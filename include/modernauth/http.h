@@ -17,6 +17,7 @@ struct mauth_http_request {
 	const struct mauth_secret *form;         /* POST with application/x-www-form-urlencoded; NULL: GET */
 	const struct mauth_http_header *headers; /* besides Content-Type and Accept */
 	size_t headers_count;
+	const struct mauth_secret *bearer;       /* Authorization: Bearer ...; NULL: none */
 	const char *ca_file;                     /* PEM trust anchors; NULL: the system's */
 	const char *proxy;                       /* "http://host:port"; NULL: https_proxy/no_proxy of the environment */
 	unsigned int timeout_msecs;              /* from start to the last octet, measured by us, queueing included */

@@ -49,6 +49,10 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	deps.shield = broker->shield;
 	broker->flights = mauth_flights_new(&deps);
 	enrols.flights = broker->flights;
+	broker->accounts = mauth_accounts_new(&(struct mauth_accounts_deps){
+		.loop = host->loop, .http = host->http, .log = host->log, .config = config, .key = &broker->key,
+		.cache = broker->cache, .flights = broker->flights,
+	});
 	broker->enrols = mauth_enrols_new(&enrols);
 	mauth_broker_tend(broker);
 	return broker;
@@ -63,6 +67,7 @@ void mauth_broker_free(struct mauth_broker **broker)
 	mauth_timer_remove(b->host.loop, &b->turn);
 	mauth_timer_remove(b->host.loop, &b->tend);
 	mauth_enrols_free(&b->enrols);
+	mauth_accounts_free(&b->accounts);
 	mauth_flights_free(&b->flights);
 	mauth_shield_free(&b->shield);
 	mauth_cache_free(&b->cache);
@@ -180,6 +185,7 @@ void mauth_broker_forget(struct mauth_broker *broker, const struct mauth_mailbox
 	*tokens_r = *refusals_r = 0;
 	for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++)
 		*tokens_r += drop_token(broker, where->tenant->keys[grants[i]], where->account);
+	mauth_account_forget(broker->accounts, where->tenant, where->login);
 	*refusals_r = mauth_shield_forget(broker->shield, where->tenant->key, where->account);
 }
 
@@ -195,6 +201,7 @@ void mauth_broker_stop(struct mauth_broker *broker)
 	broker->paused = true;
 	mauth_timer_remove(broker->host.loop, &broker->tend);
 	mauth_enrols_stop(broker->enrols);
+	mauth_accounts_stop(broker->accounts);
 	mauth_flights_stop(broker->flights);
 }
 

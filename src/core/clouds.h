@@ -10,6 +10,7 @@ struct mauth_cloud {
 	bool us_government;             /* smart lock-out begins after 3 bad passwords instead of 10 */
 	const char *authority;
 	const char *resource;           /* what the scopes begin with */
+	const char *graph;              /* Microsoft Graph: where to ask, and what its scope begins with */
 	const char *app_resource;       /* the same for app-only access, where Microsoft names another host */
 	struct mauth_endpoint endpoints[MAUTH_SERVICE_COUNT];
 };

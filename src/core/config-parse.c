@@ -66,9 +66,11 @@ static cfg_opt_t tenant_opts[] = {
 	VALUE("client_tokens"),
 	VALUE("upn_domain"),
 	VALUE("user_realm"),
+	VALUE("check_accounts"),
 	LIST("scopes"),
 	VALUE("app_scope"),
 	VALUE("authority"),
+	VALUE("graph"),
 	VALUE("ca_file"),
 	VALUE("proxy"),
 	VALUE("imap"),
@@ -94,6 +96,7 @@ static cfg_opt_t rule_opts[] = {
 	VALUE("notice_days"),
 	LIST("grants"),
 	VALUE("self_service"),
+	VALUE("check_accounts"),
 	LIST("mailboxes"),
 	CFG_END()
 };

@@ -196,6 +196,19 @@ static enum mauth_status load_self_service(struct rule_loader *r)
 	return MAUTH_OK;
 }
 
+static enum mauth_status load_check_accounts(struct rule_loader *r)
+{
+	const struct mauth_conf_value *value = get(r, "check_accounts");
+	bool check;
+
+	if (value == NULL)
+		return MAUTH_OK;
+	if (mauth_conf_bool(value, &check, r->error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	r->rule->check_accounts = check ? MAUTH_YES : MAUTH_NO;
+	return MAUTH_OK;
+}
+
 static enum mauth_status load_mailboxes(struct rule_loader *r)
 {
 	return mauth_load_patterns(r->loader, r->section, "mailboxes", &r->rule->mailboxes, r->error_r);
@@ -206,7 +219,7 @@ enum mauth_status mauth_load_rule(struct mauth_loader *loader, const struct maut
 {
 	static enum mauth_status (*const steps[])(struct rule_loader *r) = {
 		load_protocols, mauth_load_rule_users, load_networks, mauth_load_rule_client, mauth_load_rule_times, load_grants,
-		load_self_service, load_mailboxes, mauth_load_rule_action,
+		load_self_service, load_mailboxes, load_check_accounts, mauth_load_rule_action,
 	};
 	struct mauth_config *config = loader->config;
 	struct mauth_rule *rule = mauth_new(sizeof(*rule));

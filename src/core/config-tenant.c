@@ -126,13 +126,18 @@ static enum mauth_status load_urls(struct tenant_loader *t)
 	static const char *const names[MAUTH_SERVICE_COUNT] = { [MAUTH_SERVICE_IMAP] = "imap",
 								[MAUTH_SERVICE_POP3] = "pop3",
 								[MAUTH_SERVICE_SUBMISSION] = "submission" };
-	const struct mauth_conf_value *authority = get(t, "authority"), *proxy = get(t, "proxy");
+	const struct mauth_conf_value *authority = get(t, "authority"), *proxy = get(t, "proxy"), *graph = get(t, "graph");
 	struct mauth_tenant *tenant = t->tenant;
 
 	if (authority == NULL)
 		tenant->authority = mauth_strdup(t->cloud->authority);
 	else if (mauth_conf_https_url(authority, &tenant->authority, t->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
+	if (graph == NULL)
+		tenant->graph = mauth_strdup(t->cloud->graph);
+	else if (mauth_conf_https_url(graph, &tenant->graph, t->error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	tenant->graph_scope = mauth_printf("%s/.default", tenant->graph);
 	tenant->token_url = mauth_printf("%s/%s/oauth2/v2.0/token", tenant->authority, tenant->tenant_id);
 	tenant->device_code_url = mauth_printf("%s/%s/oauth2/v2.0/devicecode", tenant->authority, tenant->tenant_id);
 	if (proxy != NULL && mauth_conf_proxy(proxy, &tenant->proxy, t->error_r) != MAUTH_OK)
@@ -311,6 +316,7 @@ static enum mauth_status load_rest(struct tenant_loader *t)
 {
 	const struct mauth_conf_value *upn_domain = get(t, "upn_domain"), *user_realm = get(t, "user_realm");
 	const struct mauth_conf_value *ca_file = get(t, "ca_file"), *client_tokens = get(t, "client_tokens");
+	const struct mauth_conf_value *check_accounts = get(t, "check_accounts");
 	const struct mauth_secret *content;
 
 	t->tenant->client_tokens = true;
@@ -318,6 +324,10 @@ static enum mauth_status load_rest(struct tenant_loader *t)
 		return MAUTH_CONFIG;
 	t->tenant->user_realm = true;
 	if (user_realm != NULL && mauth_conf_bool(user_realm, &t->tenant->user_realm, t->error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	t->tenant->check_accounts = true;
+	if (check_accounts != NULL &&
+	    mauth_conf_bool(check_accounts, &t->tenant->check_accounts, t->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	if (upn_domain != NULL && mauth_conf_domain(upn_domain, &t->tenant->upn_domain, t->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
@@ -346,6 +356,7 @@ static void make_fingerprint(struct mauth_tenant *tenant)
 				      tenant->client_id,
 				      tenant->scope,
 				      tenant->app_scope,
+				      tenant->graph_scope,
 				      tenant->upn_domain != NULL ? tenant->upn_domain : "" };
 	unsigned char of_grant[sizeof(tenant->fingerprint)];
 	struct mauth_buf buf = { 0 };

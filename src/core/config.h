@@ -55,11 +55,15 @@ struct mauth_tenant {
 	bool verified_by_dovecot, verified_by_device;        /* whose word opens enrolled mailboxes and app-only access:
 						an earlier passdb's, our device passwords' */
 	bool client_tokens;                  /* XOAUTH2 and OAUTHBEARER logins are passed through */
+	bool check_accounts;                 /* app-only behind a device password: only while Graph says that the account is
+						enabled */
 	char *authority;                     /* "https://login.microsoftonline.com", no slash at the end */
 	char *token_url;                     /* authority/tenant_id/oauth2/v2.0/token */
 	char *device_code_url;               /* authority/tenant_id/oauth2/v2.0/devicecode */
 	char *scope;                         /* the scope parameter: IMAP, POP and SMTP of one resource, space separated */
 	char *app_scope;                     /* of app-only access: "https://outlook.office365.com/.default" */
+	char *graph;                         /* "https://graph.microsoft.com", no slash at the end */
+	char *graph_scope;                   /* graph/.default */
 	char *upn_domain;                    /* the UPN's domain if it differs from the login's; NULL: the same */
 	char *ca_file;                       /* for the authority; NULL: system */
 	char *proxy;                         /* NULL: environment */

@@ -102,12 +102,13 @@ struct mauth_secret *mauth_entra_refresh_form(const struct mauth_tenant *tenant,
 	return end_form(&form);
 }
 
-struct mauth_secret *mauth_entra_app_form(const struct mauth_tenant *tenant, const struct mauth_entra_proof *proof)
+struct mauth_secret *mauth_entra_app_form(const struct mauth_tenant *tenant, const char *scope,
+					  const struct mauth_entra_proof *proof)
 {
 	struct mauth_buf form = { 0 };
 
 	begin_form(&form, tenant, "client_credentials");
-	append_parameter(&form, "scope", tenant->app_scope);
+	append_parameter(&form, "scope", scope);
 	append_proof(&form, proof);
 	return end_form(&form);
 }
@@ -142,6 +143,20 @@ char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn)
 	mauth_buf_puts(&url, "/common/userrealm/");
 	append_encoded(&url, upn, strlen(upn));
 	mauth_buf_puts(&url, "?api-version=1.0");
+	copy = mauth_strndup(url.data, url.size);
+	mauth_buf_free(&url);
+	return copy;
+}
+
+char *mauth_entra_account_url(const struct mauth_tenant *tenant, const char *upn)
+{
+	struct mauth_buf url = { 0 };
+	char *copy;
+
+	mauth_buf_puts(&url, tenant->graph);
+	mauth_buf_puts(&url, "/v1.0/users/");
+	append_encoded(&url, upn, strlen(upn));
+	mauth_buf_puts(&url, "?$select=accountEnabled,id");
 	copy = mauth_strndup(url.data, url.size);
 	mauth_buf_free(&url);
 	return copy;

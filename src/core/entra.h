@@ -23,7 +23,8 @@ struct mauth_secret *mauth_entra_refresh_form(const struct mauth_tenant *tenant,
 					      const struct mauth_secret *refresh_token,
 					      const struct mauth_entra_proof *proof);
 /* v2-oauth2-client-creds-grant-flow.md */
-struct mauth_secret *mauth_entra_app_form(const struct mauth_tenant *tenant, const struct mauth_entra_proof *proof);
+struct mauth_secret *mauth_entra_app_form(const struct mauth_tenant *tenant, const char *scope,
+					  const struct mauth_entra_proof *proof);
 /* v2-oauth2-device-code.md: asking for a code, and asking whether it has been entered. */
 struct mauth_secret *mauth_entra_device_code_form(const struct mauth_tenant *tenant);
 struct mauth_secret *mauth_entra_device_poll_form(const struct mauth_tenant *tenant,
@@ -81,6 +82,15 @@ char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn);
 enum mauth_realm { MAUTH_REALM_UNKNOWN, MAUTH_REALM_MANAGED, MAUTH_REALM_FEDERATED };
 /* Reads its reply; anything unreadable is MAUTH_REALM_UNKNOWN. */
 enum mauth_realm mauth_entra_parse_realm(unsigned int http_status, const char *body, size_t size);
+
+/* URL by which Microsoft Graph says whether the account upn is enabled; the caller frees. */
+char *mauth_entra_account_url(const struct mauth_tenant *tenant, const char *upn);
+/* Reads Graph's reply. MAUTH_OK: it is enabled; MAUTH_DISABLED; MAUTH_USER_UNKNOWN: there is none; MAUTH_CONFIG: the
+ * application may not ask; MAUTH_TEMPORARY, MAUTH_PROTOCOL: no answer. error_r has text and advice unless MAUTH_OK. */
+enum mauth_status mauth_entra_parse_account(const char *upn, unsigned int http_status, const char *body, size_t size,
+					    struct mauth_error *error_r);
+/* The text and advice of MAUTH_DISABLED and MAUTH_USER_UNKNOWN, MAUTH_OK for everything else. */
+enum mauth_status mauth_entra_account_error(const char *upn, enum mauth_status status, struct mauth_error *error_r);
 
 /* A fresh GUID for client-request-id, lower case, 36 characters. */
 #define MAUTH_GUID_SIZE 37u

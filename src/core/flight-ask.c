@@ -237,7 +237,8 @@ static struct mauth_secret *make_form(struct flight *flight, struct mauth_error 
 	case MAUTH_GRANT_PASSWORD:
 		return mauth_entra_password_form(tenant, flight->group->upn, flight->password, &proof);
 	case MAUTH_GRANT_APP:
-		return mauth_entra_app_form(tenant, &proof);
+		return mauth_entra_app_form(tenant, strcmp(flight->group->upn, MAUTH_FLIGHT_GRAPH) == 0 ?
+					    tenant->graph_scope : tenant->app_scope, &proof);
 	case MAUTH_GRANT_ENROLLED:
 		if (*deps->enrolments == NULL) {
 			mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the store of enrolments is not open");

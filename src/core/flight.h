@@ -27,11 +27,14 @@ struct mauth_flight_deps {
 	struct mauth_enrolments **enrolments;        /* *enrolments is NULL while there is no store */
 };
 
+/* The account by whose name the application's token for Microsoft Graph goes; no UPN looks like this. */
+#define MAUTH_FLIGHT_GRAPH "#graph"
+
 /* The token that is wanted. */
 struct mauth_flight_want {
 	const struct mauth_tenant *tenant;
 	enum mauth_grant_type grant;
-	const char *account;                         /* the UPN; "" for the application's own token */
+	const char *account;                         /* the UPN; of the application "" for Exchange, MAUTH_FLIGHT_GRAPH */
 	const struct mauth_secret *password;         /* of the password grant; otherwise NULL */
 };
 

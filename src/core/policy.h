@@ -40,6 +40,8 @@ enum mauth_tls_floor {
 };
 
 #define MAUTH_DAY_MINUTES 1440u
+/* Of a rule: what the tenant says, or something else. */
+enum mauth_choice { MAUTH_AS_TENANT, MAUTH_YES, MAUTH_NO };
 
 /* rule "name" { ... } */
 struct mauth_rule {
@@ -64,6 +66,7 @@ struct mauth_rule {
 	enum mauth_grant_type grants[MAUTH_GRANT_COUNT];
 	size_t grants_count;                 /* 0: the tenant's */
 	bool self_service;                   /* a user who is not enrolled is told how to */
+	enum mauth_choice check_accounts;    /* see mauth_tenant.check_accounts */
 	char **mailboxes;                    /* patterns of other mailboxes that "user\mailbox" may open; NULL: none */
 };
 void mauth_rule_free(struct mauth_rule **rule);

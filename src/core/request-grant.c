@@ -217,7 +217,7 @@ enum step login_step_grant(struct mauth_login *login)
 	while (login->grants_at < login->grants_count) {
 		why = why_not(login, &error);
 		if (why == NULL)
-			return STEP_CACHE;
+			return STEP_ACCOUNT;
 		skip(login, why);
 	}
 	return no_way(login);
@@ -256,12 +256,74 @@ static enum step grant_failed(struct mauth_login *login)
 		const char *why = why_not(login, &error);
 
 		if (why == NULL)
-			return STEP_CACHE;
+			return STEP_ACCOUNT;
 		skip(login, why);
 	}
 	/* There is none left: it stays the one that the record and the fallback are about. */
 	login->grants_at = at;
 	return STEP_FINISH;
+}
+
+/* -- is the account enabled? -------------------------------------------------------------------------------- */
+
+/* Where an earlier passdb has verified the password, it has looked at the account; an enrolment and a password are the user's,
+ * and Entra looks at him. With the application's token and a device password nobody has. */
+static bool must_know_account(const struct mauth_login *login)
+{
+	enum mauth_choice choice = login->policy == NULL ? MAUTH_AS_TENANT : login->policy->check_accounts;
+
+	if (grant_of(login) != MAUTH_GRANT_APP || login->verified != MAUTH_VERIFIED_DEVICE)
+		return false;
+	return choice == MAUTH_AS_TENANT ? login->where.tenant->check_accounts : choice == MAUTH_YES;
+}
+
+static enum step account_refused(struct mauth_login *login, const struct mauth_error *error)
+{
+	login->rule = "account check";
+	login->error = *error;
+	return grant_failed(login);
+}
+
+static void account_checked(const struct mauth_error *error, void *context)
+{
+	struct mauth_login *login = context;
+
+	login->account_waiter = NULL;
+	login->account_known = error == NULL;
+	login_make_ready(login, error == NULL ? STEP_CACHE : account_refused(login, error));
+}
+
+static enum step ask_account(struct mauth_login *login)
+{
+	struct mauth_error error;
+
+	/* While the predecessor is there, no token can be had to ask with. */
+	if (login->broker->paused)
+		return login_wait(login);
+	login->asked = true;
+	login->account_waiter = mauth_account_ask(login->broker->accounts, login->where.tenant, login->where.login,
+						  account_checked, login, &error);
+	return login->account_waiter != NULL ? login_wait(login) : account_refused(login, &error);
+}
+
+enum step login_step_account(struct mauth_login *login)
+{
+	struct mauth_accounts *accounts = login->broker->accounts;
+	const struct mauth_tenant *tenant = login->where.tenant;
+	enum mauth_status status;
+	struct mauth_error error;
+
+	login->account_known = false;
+	if (!must_know_account(login))
+		return STEP_CACHE;
+	if (!mauth_account_known(accounts, tenant, login->where.login, &status, &error))
+		return ask_account(login);
+	if (status != MAUTH_OK)
+		return account_refused(login, &error);
+	if (!login->broker->paused)
+		mauth_account_refresh(accounts, tenant, login->where.login);
+	login->account_known = true;
+	return STEP_CACHE;
 }
 
 /* -- cached ------------------------------------------------------------------------------------------------- */
@@ -277,6 +339,9 @@ static struct mauth_cache_entry *own_entry(struct mauth_login *login)
 		return NULL;
 	if (want.grant == MAUTH_GRANT_PASSWORD)
 		return mauth_cache_verify(cache, entry, login->password) ? entry : NULL;
+	/* Whatever led here. */
+	if (must_know_account(login) && !login->account_known)
+		return NULL;
 	return login->verified != MAUTH_VERIFIED_NONE && !entry->bound ? entry : NULL;
 }
 

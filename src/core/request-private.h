@@ -11,6 +11,7 @@ enum step {
 	STEP_ACT,        /* do what they say */
 	STEP_VERIFY,     /* has anybody here verified the password? */
 	STEP_GRANT,      /* which way to a token is next? */
+	STEP_ACCOUNT,    /* is the account that logs in enabled, where nobody else will ask? */
 	STEP_CACHE,      /* a live token that this login may have? */
 	STEP_SHIELD,     /* known to be refused? */
 	STEP_FETCH,      /* ask Entra, alone or together */
@@ -46,8 +47,10 @@ struct mauth_login {
 	struct mauth_flight_waiter *waiter;
 	struct mauth_device_waiter *device_waiter;
 	struct mauth_realm_waiter *realm_waiter;
+	struct mauth_account_waiter *account_waiter;
 	struct mauth_enrol_listener *enrol_listener;
 	struct login_hold *hold;             /* a call that cannot be cancelled is under way */
+	bool account_known;                  /* as enabled */
 	bool joined, asked, recorded;
 	bool basic;                          /* the answer is to use the client's own password */
 	/* the outcome */
@@ -87,6 +90,7 @@ enum step login_step_act(struct mauth_login *login);
 /* request-grant.c */
 enum step login_step_verify(struct mauth_login *login);
 enum step login_step_grant(struct mauth_login *login);
+enum step login_step_account(struct mauth_login *login);
 enum step login_step_cache(struct mauth_login *login);
 enum step login_step_shield(struct mauth_login *login);
 enum step login_step_fetch(struct mauth_login *login);

@@ -103,6 +103,7 @@ void mauth_login_free(struct mauth_login *login)
 	mauth_flight_cancel(&login->waiter);
 	mauth_device_cancel(&login->device_waiter);
 	mauth_realm_cancel(&login->realm_waiter);
+	mauth_account_cancel(&login->account_waiter);
 	mauth_enrol_unlisten(&login->enrol_listener);
 	if (login->hold != NULL)
 		login->hold->login = NULL;
@@ -136,7 +137,7 @@ static enum step step_route(struct mauth_login *login)
 	login->grants_at = 0;
 	login->grants_count = 0;
 	login->skipped[0] = '\0';
-	login->federated = false;
+	login->federated = login->account_known = false;
 	login->verified = MAUTH_VERIFIED_NONE;
 	status = mauth_mailbox_resolve(login->broker->config, login->user, &login->where, &error);
 	if (status != MAUTH_OK)
@@ -160,6 +161,7 @@ static void deadline_passed(void *context)
 	mauth_flight_cancel(&login->waiter);
 	mauth_device_cancel(&login->device_waiter);
 	mauth_realm_cancel(&login->realm_waiter);
+	mauth_account_cancel(&login->account_waiter);
 	mauth_enrol_unlisten(&login->enrol_listener);
 	login->rule = "deadline";
 	mauth_fail(&login->error, MAUTH_TIMEOUT, 0, "no answer from Entra within %u ms", login->timeout_msecs);
@@ -205,6 +207,9 @@ static void advance(struct mauth_login *login)
 			break;
 		case STEP_GRANT:
 			login->step = login_step_grant(login);
+			break;
+		case STEP_ACCOUNT:
+			login->step = login_step_account(login);
 			break;
 		case STEP_CACHE:
 			login->step = login_step_cache(login);
@@ -265,8 +270,7 @@ void mauth_logins_wake(struct mauth_broker *broker)
 	for (login = broker->waiting; login != NULL; login = next) {
 		next = login->next;
 		if (login->waiter == NULL && login->device_waiter == NULL && login->realm_waiter == NULL &&
-		    login->enrol_listener == NULL &&
-		    login->hold == NULL)
+		    login->account_waiter == NULL && login->enrol_listener == NULL && login->hold == NULL)
 			login_make_ready(login, STEP_ROUTE);
 	}
 }

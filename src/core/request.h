@@ -3,6 +3,7 @@
 #define MAUTH_REQUEST_H
 /* One login attempt on its way through the broker, and the broker's insides that it needs. */
 
+#include "core/account-check.h"
 #include "core/broker.h"
 #include "core/mailbox.h"
 #include "core/mem.h"
@@ -15,6 +16,7 @@ struct mauth_broker {
 	struct mauth_cache *cache;
 	struct mauth_shield *shield;
 	struct mauth_flights *flights;
+	struct mauth_accounts *accounts;
 	struct mauth_vault *vault;           /* NULL: not open (yet); then: */
 	struct mauth_error vault_error;      /* why not */
 	struct mauth_enrolments *enrolments; /* the vault's */

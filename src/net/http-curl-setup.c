@@ -209,6 +209,16 @@ static enum mauth_status set_headers(struct mauth_http_call *call, const struct 
 		call->headers = curl_slist_append(call->headers, line);
 		free(line);
 	}
+	if (request->bearer != NULL) {
+		char *line;
+
+		if (!header_ok(mauth_secret_expose(request->bearer)))
+			return config_error(error_r, "a bearer token would have a line break in it", "");
+		line = mauth_printf("Authorization: Bearer %s", mauth_secret_expose(request->bearer));
+		call->headers = curl_slist_append(call->headers, line);
+		mauth_wipe(line, strlen(line));
+		free(line);
+	}
 	(void)curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers);
 	return MAUTH_OK;
 }

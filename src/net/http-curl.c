@@ -60,6 +60,9 @@ static void call_free(struct mauth_http_call *call)
 	mauth_timer_remove(call->http->loop, &call->timer);
 	if (call->easy != NULL)
 		curl_easy_cleanup(call->easy);
+	/* One of them may be a token. */
+	for (struct curl_slist *header = call->headers; header != NULL; header = header->next)
+		mauth_wipe(header->data, strlen(header->data));
 	curl_slist_free_all(call->headers);
 	mauth_secret_free(&call->form);
 	mauth_buf_free(&call->body);

@@ -21,6 +21,10 @@ rule "imap-only" {
   protocols = {"imap"}
   mailboxes = {"team-*@boxes.test"}
 }
+rule "without-account" {
+  users = {"scanner-*@appboxes.test"}
+  check_accounts = false
+}
 map "scanners" {
   logins = {"scanner-*@boxes.test"}
   account = "device-account@boxes.test"

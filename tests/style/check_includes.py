@@ -54,7 +54,7 @@ EXPOSES = {
     "src/core/verifier.c": "the HMAC of a password",
     "src/store/key-file.c": "the keys go to their file",
     "src/store/sqlite-write.c": "values, whose secrets are sealed, go to SQLite",
-    "src/net/http-curl-setup.c": "the form goes to curl",
+    "src/net/http-curl-setup.c": "form and bearer token go to curl",
     "src/client/client.c": "the password goes to the broker",
     "src/broker/verbs.c": "the token goes to auth",
     "src/broker/admin-device.c": "a device password is shown once",

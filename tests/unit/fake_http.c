@@ -12,7 +12,7 @@
 
 struct mauth_http_call {
 	struct mauth_http_call *next;
-	char *url, *form, *headers;
+	char *url, *form, *headers, *bearer;
 	mauth_http_fn *done;
 	void *context;
 };
@@ -39,6 +39,7 @@ fake_start(void *context, const struct mauth_http_request *request, mauth_http_f
 	for (size_t i = 0; i < request->headers_count; i++)
 		sprintf(call->headers + strlen(call->headers), "%s: %s\n", request->headers[i].name,
 			request->headers[i].value);
+	call->bearer = strdup(request->bearer == NULL ? "" : mauth_secret_expose(request->bearer));
 	call->done = done;
 	call->context = done_context;
 	for (p = &http->calls; *p != NULL; p = &(*p)->next)
@@ -53,6 +54,7 @@ static void free_call(struct mauth_http_call *call)
 	free(call->url);
 	free(call->form);
 	free(call->headers);
+	free(call->bearer);
 	free(call);
 }
 
@@ -120,6 +122,11 @@ const char *fake_http_url(const struct fake_http *http)
 const char *fake_http_form(const struct fake_http *http)
 {
 	return oldest(http)->form;
+}
+
+const char *fake_http_bearer(const struct fake_http *http)
+{
+	return oldest(http)->bearer;
 }
 
 const char *fake_http_header(const struct fake_http *http, const char *name)

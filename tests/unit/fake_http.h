@@ -17,6 +17,7 @@ unsigned int fake_http_open(const struct fake_http *http);      /* waiting for a
 const char *fake_http_url(const struct fake_http *http);
 const char *fake_http_form(const struct fake_http *http);       /* "" for GET */
 const char *fake_http_header(const struct fake_http *http, const char *name);   /* "" if absent */
+const char *fake_http_bearer(const struct fake_http *http);     /* "" if absent */
 void fake_http_reply(struct fake_http *http, unsigned int status, const char *body, const char *retry_after);
 void fake_http_fail(struct fake_http *http, enum mauth_status status);
 /* A token reply for upn (a JWT-shaped token that names it), good for expires_in seconds. */

@@ -84,6 +84,9 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_true(tenant->client_tokens);
 	assert_int_equal(tenant->credentials_count, 0);
 	assert_true(tenant->user_realm);
+	assert_true(tenant->check_accounts);
+	assert_string_equal(tenant->graph, "https://graph.microsoft.com");
+	assert_string_equal(tenant->graph_scope, "https://graph.microsoft.com/.default");
 	assert_null(tenant->upn_domain);
 	assert_null(tenant->client_secret);
 	assert_null(tenant->assertion_key);
@@ -113,6 +116,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"app_scope = \"https://a.example/x/.default\" client_secret_expires = \"2028-02-29\"\n"
 		"upn_domain = \"Fabrikam.com\" user_realm = false scopes = {\"https://o.example/A\", "
 		"\"https://o.example/B\"}\n"
+		"check_accounts = no graph = \"https://graph.example:8444/\"\n"
 		"authority = \"https://login.example:8443/\" ca_file = /ca.pem proxy = \"http://p.example:3128\"\n"
 		"imap = \"imap://i.example\" pop3 = \"pop3s://127.0.0.1:9995/\" submission = "
 		"\"smtps://[::1]:4650\" }",
@@ -165,6 +169,9 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_string_equal(tenant->device_code_url, "https://login.example:8443/" GUID "/oauth2/v2.0/devicecode");
 	assert_string_equal(tenant->upn_domain, "fabrikam.com");
 	assert_false(tenant->user_realm);
+	assert_false(tenant->check_accounts);
+	assert_string_equal(tenant->graph, "https://graph.example:8444");
+	assert_string_equal(tenant->graph_scope, "https://graph.example:8444/.default");
 	assert_string_equal(tenant->scope, "https://o.example/A https://o.example/B");
 	assert_string_equal(tenant->authority, "https://login.example:8443");
 	assert_string_equal(tenant->token_url, "https://login.example:8443/" GUID "/oauth2/v2.0/token");
@@ -184,23 +191,28 @@ static void every_setting_arrives_where_it_belongs(void **state)
 static void clouds_have_their_own_hosts(void **state)
 {
 	static const struct {
-		const char *cloud, *authority, *scope_begins, *app_scope, *imap, *submission;
+		const char *cloud, *authority, *scope_begins, *app_scope, *graph, *imap, *submission;
 		bool us_government;
 	} clouds[] = {
 		{ "worldwide", "https://login.microsoftonline.com", "https://outlook.office.com/IMAP.",
 		  "https://outlook.office365.com/.default",
+		  "https://graph.microsoft.com",
 		  "outlook.office365.com", "smtp.office365.com", false },
 		{ "gcc", "https://login.microsoftonline.com", "https://outlook.office.com/IMAP.",
 		  "https://outlook.office365.com/.default",
+		  "https://graph.microsoft.com",
 		  "outlook.office365.com", "smtp.office365.com", false },
 		{ "gcc-high", "https://login.microsoftonline.us", "https://outlook.office365.us/IMAP.",
 		  "https://outlook.office365.us/.default",
+		  "https://graph.microsoft.us",
 		  "outlook.office365.us", "smtp.office365.us", true },
 		{ "dod", "https://login.microsoftonline.us", "https://outlook-dod.office365.us/IMAP.",
 		  "https://outlook-dod.office365.us/.default",
+		  "https://dod-graph.microsoft.us",
 		  "outlook-dod.office365.us", "outlook-dod.office365.us", true },
 		{ "china", "https://login.partner.microsoftonline.cn", "https://partner.outlook.cn/IMAP.",
 		  "https://partner.outlook.cn/.default",
+		  "https://microsoftgraph.chinacloudapi.cn",
 		  "partner.outlook.cn", "smtp.partner.outlook.cn", false },
 	};
 
@@ -217,6 +229,7 @@ static void clouds_have_their_own_hosts(void **state)
 		assert_string_equal(tenant->authority, clouds[i].authority);
 		assert_memory_equal(tenant->scope, clouds[i].scope_begins, strlen(clouds[i].scope_begins));
 		assert_string_equal(tenant->app_scope, clouds[i].app_scope);
+		assert_string_equal(tenant->graph, clouds[i].graph);
 		assert_string_equal(tenant->endpoints[MAUTH_SERVICE_IMAP].host, clouds[i].imap);
 		assert_int_equal(tenant->endpoints[MAUTH_SERVICE_IMAP].port, 993);
 		assert_string_equal(tenant->endpoints[MAUTH_SERVICE_POP3].host, clouds[i].imap);
@@ -549,6 +562,8 @@ static void the_fingerprint_changes_with_what_decides_the_token(void **state)
 		{ T("client_tokens = no verified_by = dovecot"), true },
 		{ T("cloud = gcc-high"), false },
 		{ T("app_scope = \"https://outlook.office.com/.default\""), false },
+		{ T("graph = \"https://graph.example\""), false },
+		{ T("check_accounts = false"), true },
 		{ T("grants = {password, enrolled}"), false },
 		{ T("authority = \"https://login.microsoftonline.us\""), false },
 		{ T("scopes = {\"https://outlook.office.com/IMAP.AccessAsUser.All\"}"), false },
@@ -573,8 +588,8 @@ static void the_fingerprint_changes_with_what_decides_the_token(void **state)
 }
 
 /* Two tenants with a key in common, one of two thousand million pairs. */
-#define TWIN_A 27353u
-#define TWIN_B 44354u
+#define TWIN_A 11811u
+#define TWIN_B 36027u
 
 struct found_key {
 	uint32_t key;

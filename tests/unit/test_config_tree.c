@@ -43,6 +43,8 @@ struct mauth_tenant *test_config_add(struct mauth_config *config, const char *na
 	tenant->authority = mauth_strdup("https://login.example");
 	tenant->token_url = mauth_printf("https://login.example/%s/oauth2/v2.0/token", tenant->tenant_id);
 	tenant->device_code_url = mauth_printf("https://login.example/%s/oauth2/v2.0/devicecode", tenant->tenant_id);
+	tenant->graph = mauth_strdup("https://graph.example");
+	tenant->graph_scope = mauth_strdup("https://graph.example/.default");
 	tenant->app_scope = mauth_strdup("https://outlook.example/.default");
 	tenant->scope = mauth_strdup("https://outlook.example/IMAP.AccessAsUser.All");
 	for (size_t i = 0; i < MAUTH_SERVICE_COUNT; i++) {

@@ -102,7 +102,7 @@ static void the_other_grants_have_forms_of_their_own(void **state)
 {
 #define ID "client_id=11112222-3333-4444-5555-666677778888"
 	char app_scope[] = "https://outlook.example/.default", one[] = "https://outlook.example/IMAP.AccessAsUser.All";
-	struct mauth_tenant tenant = { .client_id = client_id, .scope = one, .app_scope = app_scope };
+	struct mauth_tenant tenant = { .client_id = client_id, .scope = one };
 	struct mauth_secret *token = mauth_secret_new("0.A+/=", 6);
 	const struct mauth_entra_proof proof = { .secret = token }, none = { 0 };
 	struct {
@@ -111,7 +111,7 @@ static void the_other_grants_have_forms_of_their_own(void **state)
 	} rows[] = {
 		{ mauth_entra_refresh_form(&tenant, token, &none), "grant_type=refresh_token&" ID "&scope=" ENROLLED
 		  "&refresh_token=0.A%2B%2F%3D" },
-		{ mauth_entra_app_form(&tenant, &proof), "grant_type=client_credentials&" ID
+		{ mauth_entra_app_form(&tenant, app_scope, &proof), "grant_type=client_credentials&" ID
 		  "&scope=https%3A%2F%2Foutlook.example%2F.default&client_secret=0.A%2B%2F%3D" },
 		{ mauth_entra_device_code_form(&tenant), ID "&scope=" ENROLLED },
 		{ mauth_entra_device_poll_form(&tenant, token, &none),

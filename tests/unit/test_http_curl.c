@@ -61,6 +61,31 @@ static void without_form_it_is_a_get(void **state)
 	start(&bench, &result, &(struct mauth_http_request){ .url = url, .ca_file = ca_file, .timeout_msecs = 10000 });
 	wait_for(&bench, &result);
 	assert_non_null(strstr(result.body, "\":method\": \"GET\""));
+	assert_null(strstr(result.body, "authorization"));
+	bench_end(&bench);
+}
+
+static void a_bearer_token_is_sent_and_not_logged(void **state)
+{
+	struct mauth_secret *token = mauth_secret_new("t0ken.of.ours", 13);
+	struct mauth_secret *split = mauth_secret_new("t0ken\r\nX-Other: 1", 18);
+	struct result result = { 0 }, other = { 0 };
+	struct bench bench;
+	char url[128];
+
+	bench_begin(&bench, 0);
+	url_of(url, SERVER_H2, "/echo");
+	start(&bench, &result, &(struct mauth_http_request){ .url = url, .bearer = token, .ca_file = ca_file,
+		.timeout_msecs = 10000 });
+	start(&bench, &other, &(struct mauth_http_request){ .url = url, .bearer = split, .ca_file = ca_file,
+		.timeout_msecs = 10000 });
+	mauth_secret_free(&token);
+	mauth_secret_free(&split);
+	wait_for(&bench, &result);
+	wait_for(&bench, &other);
+	assert_non_null(strstr(result.body, "\"authorization\": \"Bearer t0ken.of.ours\""));
+	assert_int_equal(other.error.status, MAUTH_CONFIG);
+	assert_null(strstr(bench.lines.data, "t0ken"));
 	bench_end(&bench);
 }
 
@@ -573,6 +598,7 @@ int main(void)
 		cmocka_unit_test(reply_is_complete),
 		cmocka_unit_test(request_is_as_asked),
 		cmocka_unit_test(without_form_it_is_a_get),
+		cmocka_unit_test(a_bearer_token_is_sent_and_not_logged),
 		cmocka_unit_test(faults_are_named),
 		cmocka_unit_test(unknown_ca_is_a_configuration_error),
 		cmocka_unit_test(a_sound_connection_is_not_shared_across_trust),

@@ -51,11 +51,12 @@ static void everything_that_a_rule_says_arrives(void **state)
 	struct mauth_config *config = load(
 		"rule \"all-of-it\" { protocols = {imap, smtp} users = {\"*@Contoso.com\", \"b?@contoso.com\"}\n"
 		"networks = {\"10.20.0.0/16\", \"2001:db8::1\"} grants = {enrolled, password} self_service = true\n"
-		"mailboxes = {\"Shared-*@contoso.com\"} }\nrule nothing { users = \"x@contoso.com\" }\n",
+		"mailboxes = {\"Shared-*@contoso.com\"} check_accounts = false }\nrule checks { users = "
+		"\"y@contoso.com\" check_accounts = true }\nrule nothing { users = \"x@contoso.com\" }\n",
 		NULL);
-	const struct mauth_rule *rule = config->rules[0], *nothing = config->rules[1];
+	const struct mauth_rule *rule = config->rules[0], *nothing = config->rules[2];
 
-	assert_int_equal(config->rules_count, 2);
+	assert_int_equal(config->rules_count, 3);
 	assert_string_equal(rule->name, "all-of-it");
 	assert_int_equal(rule->line, 6);
 	assert_int_equal(rule->services, 1u << MAUTH_SERVICE_IMAP | 1u << MAUTH_SERVICE_SUBMISSION);
@@ -71,6 +72,9 @@ static void everything_that_a_rule_says_arrives(void **state)
 	assert_true(rule->self_service);
 	assert_string_equal(rule->mailboxes[0], "shared-*@contoso.com");
 	assert_null(rule->mailboxes[1]);
+	assert_int_equal(rule->check_accounts, MAUTH_NO);
+	assert_int_equal(config->rules[1]->check_accounts, MAUTH_YES);
+	assert_int_equal(nothing->check_accounts, MAUTH_AS_TENANT);
 
 	assert_int_equal(nothing->services, 0);
 	assert_int_equal(nothing->networks_count, 0);

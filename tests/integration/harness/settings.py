@@ -75,6 +75,7 @@ def tenant(standin, name, domains, **settings):
     """A tenant block that points to the stand-ins; settings that are None are left out."""
     ports = standin.ports
     values = {"domains": domains, "tenant_id": CONTOSO, "client_id": APP % 1, "authority": standin.authority,
+              "graph": standin.authority,
               "ca_file": standin.ca_file, "imap": "imaps://127.0.0.1:%d" % ports["imaps"],
               "pop3": "pop3s://127.0.0.1:%d" % ports["pop3s"], "submission": "smtp://127.0.0.1:%d" % ports["smtp"],
               "grants": ["password"], **settings}

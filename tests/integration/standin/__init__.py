@@ -91,6 +91,8 @@ What Entra does
     GET  /{tenant}[/v2.0]/.well-known/openid-configuration, /common/discovery/instance,
          /{tenant}/discovery/v2.0/keys
     GET  /common/userrealm/{upn}, /GetUserRealm.srf?login=
+    GET  /v1.0/users/{upn or id}?$select=  Microsoft Graph, with an app-only token of the scope
+                                          https://graph.microsoft.com/.default or the stand-in's own address/.default
     GET  /autodiscover/autodiscover.json/v1.0/{mail}?Protocol=, /autodiscover/autodiscover.json?Email=&Protocol=
 Order of checks at the token endpoint: grant type, tenant, app, client authentication, scope, magic user, user,
 realm, lock-out, password, state (disabled, expired, aadsts, mfa, ca_blocked). Passwords with a blank at either end
@@ -111,11 +113,12 @@ Control API (JSON in and out; 400 for unknown fields, so that a typing error can
     POST users/bulk      {"pattern": "user%04d@contoso.com", "count", "first"?, "password"?: "pw-%04d", ...}
     DELETE users?upn=
     GET|POST apps        {"client_id", "name", "public", "secret", "expired_secret", "certificates":
-                          ["client" | PEM], "scopes", "roles", "mailboxes", "disabled", "consented", "tenant"}
+                          ["client" | PEM], "scopes", "roles", "graph_roles" (every app has
+                          User.Read.All), "mailboxes", "disabled", "consented", "tenant"}
     GET|POST domains     {"name", "tenant", "realm": "Managed"|"Federated", "cloud_passwords"}
     GET|POST entra/settings     see ENTRA_SETTINGS in world.py
     GET|POST entra/faults, DELETE entra/faults[?id=]
-        {"action", "endpoint": glob of token|devicecode|realm|discovery|autodiscover|other, "user": glob,
+        {"action", "endpoint": glob of token|devicecode|realm|discovery|graph|autodiscover|other, "user": glob,
          "client_id": glob, "grant": glob, "times": N (0: until deleted), "skip": N, "latency_ms": N, ...}; the
         first rule that matches is taken. Actions:
         none       only latency_ms                token      "token": {any of the token settings}, e.g.

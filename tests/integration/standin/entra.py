@@ -22,6 +22,10 @@ SECRET_FIELDS = {"password": "password_sha256", "client_secret": "secret_sha256"
                  "client_assertion": "assertion_sha256", "refresh_token": "refresh_token_sha256",
                  "device_code": "device_code_sha256"}
 SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization"}
+# The stand-in is Graph, too, under whatever name of its own it is asked.
+OWN_ADDRESS = re.compile(r"^https://(127\.0\.0\.1|localhost|login\.test)(:\d+)?$")
+USER_IN_PATH = re.compile(r"^/v1\.0/users/([^/]+)$", re.IGNORECASE)
+GRAPH_PERMISSIONS = {"User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"}
 UPN_IN_PATH = re.compile(r"^/common/userrealm/([^/]+)$", re.IGNORECASE)
 FORM = "application/x-www-form-urlencoded"
 
@@ -34,6 +38,12 @@ def parse_form(body):
 
 def json_response(value, status=200, headers=()):
     return httpd.Response(status, [("Content-Type", "application/json; charset=utf-8"), *headers], compact(value))
+
+
+def graph_error(status, code, message):
+    return json_response({"error": {"code": code, "message": message, "innerError": {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()), "request-id": guid(),
+        "client-request-id": guid()}}}, status)
 
 
 def need(form, *names):
@@ -91,10 +101,12 @@ class Entra:
                 return name
         if UPN_IN_PATH.match(path):
             return "realm"
+        if path.startswith("/v1.0/"):
+            return "graph"
         return "autodiscover" if path.startswith("/autodiscover/") else "other"
 
     def record(self, request, form, endpoint):
-        realm = UPN_IN_PATH.match(request.path)
+        realm = UPN_IN_PATH.match(request.path) or USER_IN_PATH.match(request.path)
         given = request.headers.get("client-request-id", "")
         try:
             correlation = str(uuid.UUID(given))
@@ -150,6 +162,8 @@ class Entra:
             return self.discovery(request, parts)
         if endpoint == "realm":
             return self.realm(request, record["username"])
+        if endpoint == "graph":
+            return self.graph(request)
         if endpoint == "autodiscover":
             return self.autodiscover(request, parts)
         if request.path.endswith("/discovery/v2.0/keys"):
@@ -221,6 +235,33 @@ class Entra:
             return httpd.Response(302, [("Location", target)])
         url = "https://outlook.office365.com/autodiscover/autodiscover.xml" if place == "exo" else place
         return json_response({"Protocol": protocol, "Url": url})
+
+    # -- Microsoft Graph: is an account enabled?
+
+    def graph(self, request):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            claims = self.world.tokens.read(token) if scheme.lower() == "bearer" else {}
+        except ValueError:
+            claims = {}
+        if claims.get("aud") not in (GRAPH, GRAPH_APP) or claims.get("exp", 0) < time.time():
+            return graph_error(401, "InvalidAuthenticationToken", "Access token is empty, expired or for another audience.")
+        named = USER_IN_PATH.match(request.path)
+        if request.method != "GET" or not named:
+            return graph_error(400, "Request_BadRequest", "Resource not found for the segment.")
+        roles = set(claims.get("roles", ()))
+        if not roles & (GRAPH_PERMISSIONS | {"User.ReadBasic.All"}):
+            return graph_error(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+        user = next((user for user in self.directory.users.values() if named[1].lower() in (user.upn, user.oid)), None)
+        if user is None or user.tenant != claims.get("tid"):
+            return graph_error(404, "Request_ResourceNotFound", "Resource '%s' does not exist or one of its queried "
+                               "reference-property objects are not present." % named[1])
+        known = {"id": user.oid, "userPrincipalName": user.upn, "displayName": user.name}
+        if roles & GRAPH_PERMISSIONS:
+            known["accountEnabled"] = not user.disabled
+        wanted = request.query.get("$select", "id,displayName,userPrincipalName").split(",")
+        return json_response({"@odata.context": GRAPH + "/v1.0/$metadata#users(%s)/$entity" % ",".join(wanted),
+                              **{name: known[name] for name in wanted if name in known}})
 
     # -- the token endpoint
 
@@ -311,6 +352,7 @@ class Entra:
         oidc = [word for word in words if word in OIDC]
         asked = [word.rpartition("/") for word in words if word not in OIDC]
         asked = [(host.rstrip("/") or GRAPH, name) for host, _, name in asked] or [(GRAPH, "User.Read")]
+        asked = [(GRAPH if OWN_ADDRESS.match(host) else host, name) for host, name in asked]
         hosts = list(dict.fromkeys(host for host, _ in asked))
         for host in hosts:
             if host not in EXCHANGE_AUDIENCES and host not in (GRAPH, GRAPH_APP):

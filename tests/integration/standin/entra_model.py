@@ -20,6 +20,7 @@ FABRIKAM = "f0000000-0000-4000-8000-000000000002"
 APP = "a0000000-0000-4000-8000-%012d"
 EXCHANGE_SCOPES = ["EAS.AccessAsUser.All", "EWS.AccessAsUser.All", "IMAP.AccessAsUser.All", "POP.AccessAsUser.All",
                    "SMTP.Send"]
+GRAPH_ROLES = ["User.Read.All"]
 EXCHANGE_ROLES = ["IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp"]
 APP_SECRET = "s3cr~et+with/odd=chars&100%"
 EXPIRED_SECRET = "expired+secret~1"
@@ -90,6 +91,7 @@ class App:
     certificates: list = dataclasses.field(default_factory=list)  # names of the Pki's client pairs
     scopes: list = dataclasses.field(default_factory=lambda: list(EXCHANGE_SCOPES))
     roles: list = dataclasses.field(default_factory=list)
+    graph_roles: list = dataclasses.field(default_factory=lambda: list(GRAPH_ROLES))   # application permissions there
     mailboxes: list = dataclasses.field(default_factory=list)     # what an app-only token may open; "*" is all
     disabled: bool = False
     consented: bool = True

@@ -80,7 +80,8 @@ class TokenFactory:
                   "uti": secrets.token_urlsafe(16), "tid": app.tenant, "ver": "1.0"}
         if user is None:
             principal = object_id("sp:" + app.client_id)
-            claims.update(idtyp="app", oid=principal, sub=principal, roles=list(app.roles))
+            roles = app.graph_roles if audience in (GRAPH, GRAPH_APP) else app.roles
+            claims.update(idtyp="app", oid=principal, sub=principal, roles=list(roles))
         else:
             upn = settings["upn"] or user.upn
             claims.update(idtyp="user", acr="1", amr=["pwd"], ipaddr="192.0.2.1", name=user.name, oid=user.oid,
