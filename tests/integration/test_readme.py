@@ -3,7 +3,10 @@
 
 import csv
 import json
+import imaplib
 import os
+import poplib
+import re
 import smtplib
 import subprocess
 import time
@@ -13,6 +16,10 @@ import pytest
 from harness import settings
 from harness.clients import fresh_address
 from harness.enrolling import own_domain
+from standin.entra_model import APP, EXCHANGE_ROLES
+
+README = os.path.join(settings.TOP, "README.md")
+README_APP = APP % 42
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +167,126 @@ def test_the_store_is_saved_sealed_anew_and_restored(front, standin, people):
     assert "key" in front.doveadm("modernauth", "store", "import", "--replace", export, check=False).stderr
     status = {row["name"]: row["value"] for row in json.loads(front.doveadm("-f", "json", "modernauth", "status").stdout)}
     assert status["store"] == "open" and status["key_id"] == done[0]["key_id"]
+
+
+# -- app-only: the chapter as it is written
+
+def blocks(title):
+    """The fenced blocks of a chapter: [(language, text)]."""
+    with open(README, encoding="utf-8") as file:
+        chapter = re.search(r"^### %s\n(.*?)^##" % re.escape(title), file.read(), re.M | re.S)[1]
+    return re.findall(r"^```(\w*)\n(.*?)^```$", chapter, re.M | re.S)
+
+
+class Shell:
+    """Runs what the README tells an admin to type, with /etc/dovecot and doveadm being those of a front end."""
+
+    def __init__(self, front):
+        self.front = front
+        os.mkdir(front.path("bin"))
+        front.write("bin/doveadm", "#!/bin/sh\nexec /usr/bin/doveadm -c %s \"$@\"\n" % front.dovecot_path, 0o755)
+
+    def here(self, text):
+        return text.replace("/etc/dovecot", self.front.directory)
+
+    def run(self, text):
+        """The output of each line (continued ones are one), which must succeed."""
+        out = []
+        for line in self.here(text).replace("\\\n", " ").splitlines():
+            done = subprocess.run(["bash", "-euc", line], capture_output=True, text=True, timeout=60, env={
+                "PATH": self.front.path("bin") + ":" + os.environ["PATH"], "LC_ALL": "C.UTF-8"})
+            assert done.returncode == 0, line + done.stdout + done.stderr
+            out.append(done.stdout)
+        return out
+
+
+@pytest.fixture(scope="module")
+def app_front(fronts, running_standin):
+    """As after the README's chapter "Install": configured for nobody yet."""
+    front = fronts.new(start=False, tenants="", dovecot="")
+    front.expect("login refused")
+    return front
+
+
+def test_the_app_only_chapter_as_it_is_written(app_front, standin, people):
+    front, shell = app_front, Shell(app_front)
+    standin.user("scans@contoso.com", password=people.password("scans"), disabled=True)
+    parts = blocks("App-only, with a certificate")
+    make_key, give_passwords = [text for language, text in parts if language == "sh"]
+    [conf] = [text for language, text in parts if language == ""]
+
+    shell.run(make_key)
+    key = os.stat(front.path("modernauth/contoso.key"))
+    assert (key.st_mode & 0o777, key.st_uid) == (0o600, 0)
+    front.secret_files.append("contoso.key")
+    # What the admin does in Entra's portal and with PowerShell is one call here.
+    standin.app(README_APP, certificates=[front.read("modernauth/contoso.pem")], roles=EXCHANGE_ROLES,
+                mailboxes=["alice@contoso.com", "scans@contoso.com"], graph_roles=["User.Read.All"])
+
+    # Its own words, with the addresses of the stand-ins: those of Microsoft are the defaults.
+    ours = re.search(r"(  authority = .*?)  grants =", settings.tenant(standin, "x", []), re.S)[1]
+    conf = shell.here(conf).replace("00000000-0000-0000-0000-000000000000", README_APP)
+    assert conf.count("\n}\n") == 2
+    front.write("modernauth.conf", settings.modernauth_conf(front, conf.replace("\n}\n", "\n" + ours + "}\n", 1)))
+    front.start()
+    front.reload()
+    alice, scans, status = shell.run(give_passwords)
+    assert front.path("modernauth/contoso.pem") + " (in use), 36" in status, status
+    passwords = [re.search(r"\b(?:[0-9A-Za-z]{3,6}-){2,}[0-9A-Za-z]{3,6}\b", text)[0] for text in (alice, scans)]
+    for password in passwords:
+        front.canary.add(password, "device password")
+    check_app_logins(front, standin, *passwords)
+
+
+def check_app_logins(front, standin, alice, scans):
+    with imaplib.IMAP4("127.0.0.1", front.ports["imap"]) as imap:
+        imap.login("alice@contoso.com", alice)
+        assert imap.select("INBOX")[0] == "OK"
+    pop3 = poplib.POP3("127.0.0.1", front.ports["pop3"])
+    pop3.user("alice@contoso.com")
+    assert pop3.pass_(alice).startswith(b"+OK") and pop3.stat()[0] > 0
+    pop3.quit()
+    with smtplib.SMTP("127.0.0.1", front.ports["submission"]) as smtp:
+        smtp.login("scans@contoso.com", scans)
+        smtp.sendmail("scans@contoso.com", ["boss@contoso.com"], "Subject: app-only page\r\n\r\nscanned\r\n")
+    assert "app-only page" in json.dumps(standin.sent())
+    # The laptop may not send, and no password is good for the other.
+    with smtplib.SMTP("127.0.0.1", front.ports["submission"]) as smtp, pytest.raises(smtplib.SMTPException):
+        smtp.login("alice@contoso.com", alice)
+    with imaplib.IMAP4("127.0.0.1", front.ports["imap"]) as imap, pytest.raises(imaplib.IMAP4.error):
+        imap.login("scans@contoso.com", alice)
+    # Who leaves.
+    standin.user("alice@contoso.com", disabled=True)
+    try:
+        front.doveadm("modernauth", "forget", "alice@contoso.com")
+        with imaplib.IMAP4("127.0.0.1", front.ports["imap"]) as imap, pytest.raises(imaplib.IMAP4.error):
+            imap.login("alice@contoso.com", alice)
+    finally:
+        standin.user("alice@contoso.com", disabled=False)
+
+
+def test_the_app_only_chapter_has_microsofts_part_too():
+    parts = blocks("App-only, with a certificate")
+    words = " ".join(text for language, text in parts if language in ("powershell", "azurecli"))
+    for command in ("New-ServicePrincipal -AppId <application id> -ObjectId <enterprise application's object id>",
+                    "Add-MailboxPermission ", "Add-RecipientPermission ", "New-ManagementScope ",
+                    'New-ManagementRoleAssignment -Role "Application SMTP.SendAsApp"', "az ad app permission add",
+                    "df021288-bdef-4463-88db-98f22de89214=Role", "admin-consent"):
+        assert command in words, command
+
+
+def test_the_configurations_in_the_readme_are_accepted(front):
+    """Rules and maps of the chapters about enrolling and about mailboxes, behind this front end's tenant."""
+    texts = [text for title in ("Enrolling 300 users", "Mailboxes that are not the login")
+             for language, text in blocks(title) if re.match(r"(rule|map) ", text)]
+    assert len(texts) == 2
+    before = front.read("modernauth.conf")
+    try:
+        front.write("modernauth.conf", before + "\n".join(texts).replace("contoso.com", "readme.test"))
+        mark = front.log_mark()
+        front.reload()
+        assert "modernauth.conf:" not in front.log(mark), front.log(mark)
+        assert front.broker_answers()
+    finally:
+        front.write("modernauth.conf", before)
+        front.reload()
