@@ -106,6 +106,26 @@ def test_who_is_unknown_to_the_first_passdb_does_not_reach_us_either(strict, peo
     assert standin.token_requests(since=before) == [] and strict.front.attempts(stranger.upn) == []
 
 
+def test_who_is_taken_out_of_the_first_passdb_is_out_although_his_token_is_cached(strict, standin):
+    """A user who is disabled on premises: nobody asks Entra or Graph about him."""
+    front, account = strict.front, strict.users[1]
+    users, before = front.read("users"), standin.last_request()
+    assert front.imap(account).ok and front.imap(account).ok
+    assert standin.requests(since=before, endpoint="graph") == []
+    try:
+        front.write("users", "".join(line for line in users.splitlines(True) if not line.startswith(account.login)))
+        # Dovecot looks at the file once a second.
+        front.wait(lambda: front.imap(account).wrong, 10, "who is not in the directory still gets in")
+        attempts = len(front.attempts(account.upn))
+        for protocol in ("imap", "pop3", "submission"):
+            assert front.login(protocol, account).wrong, protocol
+        assert len(front.attempts(account.upn)) == attempts
+        assert front.imap(strict.users[0]).ok
+    finally:
+        front.write("users", users)
+    front.wait(lambda: front.imap(account).ok, 10, "who is back does not get in")
+
+
 # -- "users unknown to the first passdb go on to Entra"
 
 def test_who_is_unknown_to_the_first_passdb_goes_on_to_entra(mixed, people, standin):
