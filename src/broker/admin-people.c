@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/admin-private.h"
 
+#include "core/account-check.h"
 #include "core/mem.h"
 
 #include <stdio.h>
@@ -163,6 +164,21 @@ static void put_refusal(struct mauth_session *session, uint32_t id, const struct
 	admin_end(session);
 }
 
+/* What Microsoft Graph has said of the account, if that keeps the login out. */
+static void put_account(struct mauth_session *session, uint32_t id, const struct mauth_mailbox *where)
+{
+	struct mauth_accounts *accounts = mauth_broker_accounts(session->service->broker);
+	enum mauth_status status;
+	struct mauth_error error;
+
+	if (!mauth_account_known(accounts, where->tenant, where->login, &status, &error) || status == MAUTH_OK)
+		return;
+	admin_begin(session, id, "ROW");
+	mauth_wire_str(&session->out, "item", "refusal");
+	mauth_wire_str(&session->out, "reason", error.text);
+	admin_end(session);
+}
+
 bool admin_show(struct mauth_session *session, const struct mauth_wire_line *line)
 {
 	struct mauth_vault *vault = mauth_broker_vault(session->service->broker);
@@ -188,6 +204,7 @@ bool admin_show(struct mauth_session *session, const struct mauth_wire_line *lin
 	}
 	put_tokens(session, line->id, &where);
 	put_refusal(session, line->id, &where);
+	put_account(session, line->id, &where);
 	admin_begin(session, line->id, "OK");
 	admin_end(session);
 	return true;

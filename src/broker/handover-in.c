@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/handover.h"
 
+#include "core/account-check.h"
 #include "core/mem.h"
 
 #include <stdlib.h>
@@ -181,6 +182,25 @@ static bool take_token(struct mauth_service_state *service, const struct mauth_w
 	return true;
 }
 
+static bool take_account(struct mauth_service_state *service, const struct mauth_wire_line *line)
+{
+	const char *name = mauth_wire_get(line, "status");
+	uint32_t tenant = (uint32_t)get_int(line, "tenant");
+	struct mauth_account_fact fact = {
+		.upn = mauth_wire_get(line, "upn"), .tenant = tenant, .good_until = get_int(line, "good_until"),
+		.refresh_at = get_int(line, "refresh_at"),
+	};
+
+	if (service->broker == NULL || fact.upn == NULL || strlen(fact.upn) > MAUTH_USER_MAX || name == NULL ||
+	    !mauth_status_parse(name, &fact.status))
+		return false;
+	for (size_t i = 0; i < service->config->tenants_count; i++) {
+		if (service->config->tenants[i]->key == tenant)
+			mauth_accounts_adopt(mauth_broker_accounts(service->broker), service->config->tenants[i], &fact);
+	}
+	return true;
+}
+
 static void finish_user(struct mauth_service_state *service)
 {
 	struct mauth_handover_in *in = service->in;
@@ -266,6 +286,8 @@ bool mauth_handover_verb(struct mauth_session *session, const struct mauth_wire_
 		return take_key(service, line);
 	if (strcmp(what, "token") == 0)
 		return take_token(service, line);
+	if (strcmp(what, "account") == 0)
+		return take_account(service, line);
 	if (strcmp(what, "user") == 0)
 		return take_user(service, line);
 	if (strcmp(what, "slot") == 0)

@@ -3,6 +3,7 @@
 
 #include "broker/storage.h"
 
+#include "core/account-check.h"
 #include "core/mem.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@
 #define CHUNK 4096u
 #define FILL_OCTETS 131072u
 
-enum what { SEND_CONFIG, SEND_KEY, SEND_TOKENS, SEND_USERS, SEND_END, SEND_NOTHING };
+enum what { SEND_CONFIG, SEND_KEY, SEND_TOKENS, SEND_ACCOUNTS, SEND_USERS, SEND_END, SEND_NOTHING };
 
 struct mauth_handover_out {
 	struct mauth_service_state *service;
@@ -37,6 +38,7 @@ struct mauth_handover_out {
 	struct mauth_wire_reader reader;
 	enum what next;
 	const struct mauth_cache_entry *entry;       /* sent last */
+	const struct mauth_node *account;
 	const struct mauth_shield_user *user;
 	uint32_t id;
 	unsigned int tokens, users, attempts, refused;
@@ -141,6 +143,19 @@ static void put_token(struct mauth_handover_out *out, const struct mauth_cache_e
 	out->tokens++;
 }
 
+static void put_account(struct mauth_handover_out *out, const struct mauth_account_fact *fact)
+{
+	struct mauth_buf *buf = &out->out;
+
+	begin(out, "account");
+	mauth_wire_num(buf, "tenant", fact->tenant);
+	mauth_wire_str(buf, "upn", fact->upn);
+	mauth_wire_str(buf, "status", mauth_status_name(fact->status));
+	mauth_wire_num(buf, "good_until", fact->good_until);
+	mauth_wire_num(buf, "refresh_at", fact->refresh_at);
+	mauth_wire_end(buf);
+}
+
 static void put_user(struct mauth_handover_out *out, const struct mauth_shield_user *user)
 {
 	struct mauth_buf *buf = &out->out;
@@ -174,6 +189,7 @@ static void fill(struct mauth_handover_out *out)
 {
 	struct mauth_broker *broker = out->service->broker;
 	const struct mauth_verifier_key *key = mauth_broker_key(broker);
+	struct mauth_account_fact fact;
 
 	while (out->out.size < FILL_OCTETS && out->next != SEND_NOTHING) {
 		switch (out->next) {
@@ -191,6 +207,12 @@ static void fill(struct mauth_handover_out *out)
 			out->entry = mauth_cache_next(mauth_broker_cache(broker), out->entry);
 			if (out->entry != NULL)
 				put_token(out, out->entry);
+			else
+				out->next = SEND_ACCOUNTS;
+			break;
+		case SEND_ACCOUNTS:
+			if (mauth_accounts_next(mauth_broker_accounts(broker), &out->account, &fact))
+				put_account(out, &fact);
 			else
 				out->next = SEND_USERS;
 			break;
@@ -346,6 +368,7 @@ static void send_later(struct mauth_handover_out *out)
 	mauth_wire_reader_free(&out->reader);
 	out->next = SEND_CONFIG;
 	out->entry = NULL;
+	out->account = NULL;
 	out->user = NULL;
 	out->tokens = out->users = 0;
 	out->drain = mauth_timer_add(out->service->loop, ATTEMPT_MSECS, send_again, out);

@@ -2,7 +2,7 @@
 #ifndef MAUTH_HANDOVER_H
 #define MAUTH_HANDOVER_H
 /* What a leaving broker gives to its successor, over the socket whose name ends in "-handover": the configuration in force, the
- * verifier key, cached tokens and remembered refusals. Nothing of it ever touches a disk. */
+ * verifier key, cached tokens, what Graph said of accounts, and remembered refusals. Nothing of it ever touches a disk. */
 
 #include "broker/session.h"
 

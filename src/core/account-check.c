@@ -118,15 +118,16 @@ static void account_free(struct account *account)
 
 void mauth_accounts_stop(struct mauth_accounts *accounts)
 {
-	while (accounts->table.oldest != NULL)
-		account_free((struct account *)accounts->table.oldest);
+	for (struct mauth_node *node = accounts->table.oldest; node != NULL; node = node->newer)
+		stop_asking((struct account *)node, false);
 }
 
 void mauth_accounts_free(struct mauth_accounts **accounts)
 {
 	if (*accounts == NULL)
 		return;
-	mauth_accounts_stop(*accounts);
+	while ((*accounts)->table.oldest != NULL)
+		account_free((struct account *)(*accounts)->table.oldest);
 	mauth_table_free(&(*accounts)->table);
 	free((*accounts)->tenants);
 	free(*accounts);
@@ -495,4 +496,43 @@ void mauth_account_cancel(struct mauth_account_waiter **waiter)
 		(*waiter)->next->link = (*waiter)->link;
 	free(*waiter);
 	*waiter = NULL;
+}
+
+/* -- handing over ------------------------------------------------------------------------------------------- */
+
+bool mauth_accounts_next(const struct mauth_accounts *accounts, const struct mauth_node **at,
+			 struct mauth_account_fact *fact_r)
+{
+	const struct mauth_node *node = *at == NULL ? accounts->table.oldest : (*at)->newer;
+	int64_t now = now_msecs(accounts);
+
+	for (; node != NULL; node = node->newer) {
+		const struct account *account = (const struct account *)node;
+
+		if (account->status == MAUTH_STATUS_COUNT || account->good_until <= now)
+			continue;
+		*at = node;
+		*fact_r = (struct mauth_account_fact){
+			.upn = account->upn, .tenant = node->tenant, .status = account->status,
+			.good_until = account->good_until, .refresh_at = account->refresh_at,
+		};
+		return true;
+	}
+	return false;
+}
+
+void mauth_accounts_adopt(struct mauth_accounts *accounts, const struct mauth_tenant *tenant,
+			  const struct mauth_account_fact *fact)
+{
+	int64_t good = fact->status == MAUTH_OK ? GOOD_MSECS : REFUSED_MSECS, latest = now_msecs(accounts) + good;
+	struct account *account;
+
+	if (fact->status != MAUTH_OK && fact->status != MAUTH_DISABLED && fact->status != MAUTH_USER_UNKNOWN)
+		return;
+	account = account_get(accounts, tenant, fact->upn);
+	if (account == NULL || account->asking || account->status != MAUTH_STATUS_COUNT)
+		return;
+	account->status = fact->status;
+	account->good_until = fact->good_until < latest ? fact->good_until : latest;
+	account->refresh_at = fact->refresh_at;
 }

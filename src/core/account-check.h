@@ -20,9 +20,9 @@ struct mauth_accounts_deps {
 };
 
 struct mauth_accounts *mauth_accounts_new(const struct mauth_accounts_deps *deps);
-/* Asks no more; waiters must have been cancelled. Before mauth_flights_stop(). */
+/* Asks no more, and remembers what it knows; waiters must have been cancelled. Before mauth_flights_stop(). */
 void mauth_accounts_stop(struct mauth_accounts *accounts);
-/* The same, and frees. */
+/* The same, and forgets and frees. */
 void mauth_accounts_free(struct mauth_accounts **accounts);
 
 /* true: it is known. MAUTH_OK in *status_r: enabled, and nobody need wait; otherwise MAUTH_DISABLED or MAUTH_USER_UNKNOWN, and
@@ -41,5 +41,19 @@ struct mauth_account_waiter *mauth_account_ask(struct mauth_accounts *accounts, 
 					       const char *upn, mauth_account_fn *done, void *context,
 					       struct mauth_error *error_r);
 void mauth_account_cancel(struct mauth_account_waiter **waiter);
+
+/* An answer of Graph's, for a successor. */
+struct mauth_account_fact {
+	const char *upn;
+	uint32_t tenant;                     /* mauth_tenant.key */
+	enum mauth_status status;            /* MAUTH_OK, MAUTH_DISABLED or MAUTH_USER_UNKNOWN */
+	int64_t good_until, refresh_at;      /* monotonic msecs */
+};
+/* The next one, oldest first; *at is NULL before the first. false: that was the last. Nothing may be asked in between. */
+bool mauth_accounts_next(const struct mauth_accounts *accounts, const struct mauth_node **at,
+			 struct mauth_account_fact *fact_r);
+/* Takes it over from a predecessor, unless something newer is known. */
+void mauth_accounts_adopt(struct mauth_accounts *accounts, const struct mauth_tenant *tenant,
+			  const struct mauth_account_fact *fact);
 
 #endif

@@ -379,6 +379,11 @@ struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker)
 	return broker->shield;
 }
 
+struct mauth_accounts *mauth_broker_accounts(struct mauth_broker *broker)
+{
+	return broker->accounts;
+}
+
 const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker)
 {
 	return broker->flights;

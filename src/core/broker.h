@@ -90,6 +90,7 @@ struct mauth_broker_stats {
 void mauth_broker_stats(const struct mauth_broker *broker, struct mauth_broker_stats *stats_r);
 struct mauth_cache *mauth_broker_cache(struct mauth_broker *broker);
 struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker);
+struct mauth_accounts *mauth_broker_accounts(struct mauth_broker *broker);
 const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker);
 const struct mauth_verifier_key *mauth_broker_key(const struct mauth_broker *broker);
 const struct mauth_config *mauth_broker_config(const struct mauth_broker *broker);

@@ -82,6 +82,8 @@ def test_a_user_who_is_disabled_loses_access(site, standin, people):
     assert record["status"] == "disabled" and record["rule"] == "account check", record
     assert "check_accounts" in site.front.wait_log("login refused.*user=%s.*to do: .*" % account.upn).group(0)
     assert len(site.questions(before, username=account.upn)) == 2
+    shown = [row.get("reason", "") for row in site.front.ask("SHOW", user=account.upn)[0] if row["item"] == "refusal"]
+    assert shown == ["the account %s is disabled in Entra" % account.upn]
     assert site.front.imap(other).ok
     standin.user(account.upn, disabled=False)
     site.front.doveadm("modernauth", "forget", account.upn)
@@ -103,6 +105,15 @@ def test_a_broker_that_starts_anew_asks_anew(site, standin, people):
     standin.user(account.upn, disabled=True)
     site.front.kill_and_wait()
     assert not site.front.imap(account).ok and not site.front.imap(account, source=fresh_address()).temporary
+
+
+def test_a_reload_asks_nobody(site, standin, people):
+    account = site.user(people)
+    assert site.front.imap(account).ok
+    before = standin.last_request()
+    site.front.reload()
+    assert site.front.imap(account).ok
+    assert site.questions(before) == []
 
 
 def test_a_shared_mailbox_needs_a_rule(site, standin, people):

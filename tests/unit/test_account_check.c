@@ -460,6 +460,42 @@ static void a_broker_ends_with_questions_open(void **state)
 	end(&site);
 }
 
+static void a_successor_knows_what_its_predecessor_knew_and_for_no_longer(void **state)
+{
+	struct site site;
+	const struct mauth_node *at = NULL;
+	struct mauth_account_fact fact, more, wrong = { .upn = BOB, .status = MAUTH_TEMPORARY, .good_until = INT64_MAX };
+	struct mauth_accounts *accounts;
+	struct mauth_error error;
+
+	begin_app(&site);
+	world_ended(login_asking(&site, false, 200, ENABLED), MAUTH_OK);
+	pass(&site, 30 * MINUTE);
+	mauth_broker_stop(site.v.w.broker);
+	assert_true(mauth_accounts_next(site.v.w.broker->accounts, &at, &fact));
+	assert_string_equal(fact.upn, ALICE);
+	assert_int_equal(fact.tenant, site.v.w.tenant->key);
+	assert_false(mauth_accounts_next(site.v.w.broker->accounts, &at, &more));
+	fact.upn = ALICE;
+	vault_world_restart(&site.v);
+	accounts = site.v.w.broker->accounts;
+	world_cache(&site.v, MAUTH_GRANT_APP, APP_TOKEN);
+	mauth_accounts_adopt(accounts, site.v.w.tenant, &fact);
+	mauth_accounts_adopt(accounts, site.v.w.tenant, &wrong);
+	at_once(&site, MAUTH_OK);
+	/* Whatever it says, an answer is not good for more than an hour. */
+	wrong.status = MAUTH_OK;
+	mauth_accounts_adopt(accounts, site.v.w.tenant, &wrong);
+	at = NULL;
+	while (mauth_accounts_next(accounts, &at, &more))
+		assert_true(more.good_until <= mauth_mono_msecs(fake_loop_loop(site.v.w.loop)) + 60 * MINUTE);
+	pass(&site, 29 * MINUTE);
+	assert_true(mauth_account_known(accounts, site.v.w.tenant, ALICE, &fact.status, &error));
+	pass(&site, MINUTE);
+	assert_false(mauth_account_known(accounts, site.v.w.tenant, ALICE, &fact.status, &error));
+	end(&site);
+}
+
 static void graphs_replies_are_read(void **state)
 {
 	static const struct {
@@ -518,6 +554,7 @@ int main(void)
 		cmocka_unit_test(an_enrolled_user_who_is_disabled_is_out_with_the_next_token),
 		cmocka_unit_test(an_outage_of_graph_leaves_the_next_way_open_and_a_disabled_account_closes_it),
 		cmocka_unit_test(a_broker_ends_with_questions_open),
+		cmocka_unit_test(a_successor_knows_what_its_predecessor_knew_and_for_no_longer),
 		cmocka_unit_test(graphs_replies_are_read),
 	};
 
