@@ -27,6 +27,7 @@ struct mauth_client_settings {
 struct mauth_client_reply {
 	enum mauth_status status;
 	const char *reason;              /* for the user, "" if there is none */
+	bool is_final;                   /* by rule nobody else may let the client in */
 	bool reason_is_secret;           /* it holds a device password: not for any log */
 	const struct mauth_secret *token;   /* NULL unless status is MAUTH_OK, and not basic */
 	bool basic;                      /* the client's own password goes upstream: nobody here has verified it, so this is

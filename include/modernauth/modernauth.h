@@ -63,6 +63,7 @@ struct mauth_error {
 	char text[MAUTH_TEXT_MAX];
 	char advice[MAUTH_TEXT_MAX];
 	char tell[MAUTH_TELL_MAX];       /* what the user himself is to read, ""; not for the log, see tell_is_secret */
+	bool is_final;                   /* a rule denies: no other passdb may let the client in */
 	bool tell_is_secret;             /* tell holds a device password */
 };
 

@@ -115,16 +115,17 @@ static void refuse_login(struct mauth_session *session, uint32_t id, const struc
 {
 	const struct mauth_config *config = session->service->config;
 
-	if (error->tell[0] == '\0') {
-		reply_fail(session, id, code_for_client(config, error->status), reason_for_user(config, error->status));
-		return;
-	}
+	bool told = error->tell[0] != '\0';
+
 	mauth_wire_begin(&session->out, "FAIL");
 	mauth_wire_id(&session->out, id);
-	mauth_wire_str(&session->out, "code", mauth_status_name(error->status));
-	mauth_wire_str(&session->out, "reason", error->tell);
+	mauth_wire_str(&session->out, "code",
+		       mauth_status_name(told ? error->status : code_for_client(config, error->status)));
+	mauth_wire_str(&session->out, "reason", told ? error->tell : reason_for_user(config, error->status));
 	if (error->tell_is_secret)
 		mauth_wire_str(&session->out, "secret", "yes");
+	if (error->is_final)
+		mauth_wire_str(&session->out, "final", "yes");
 	mauth_wire_end(&session->out);
 }
 

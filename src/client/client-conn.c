@@ -434,6 +434,7 @@ static void request_refused(struct mauth_client_request *req, const struct mauth
 		mauth_clean_copy(text, sizeof(text), reason, strlen(reason));
 	reply.reason = text;
 	reply.reason_is_secret = mauth_wire_get(line, "secret") != NULL;
+	reply.is_final = mauth_wire_get(line, "final") != NULL;
 	client_request_finish(req, &reply);
 }
 

@@ -107,10 +107,14 @@ static void write_record(struct mauth_login *login)
 /* What is not on record is not answered with a token. */
 static void refuse_unrecorded(struct mauth_login *login, const struct mauth_error *error)
 {
+	/* Whoever is denied remains denied. */
+	bool is_final = login->error.is_final;
+
 	/* Whoever is not ours gets nothing from us: a full disk must not lock out the users of other passdbs. */
 	if (!login->broker->config->audit_required || login->error.status == MAUTH_NOT_OURS)
 		return;
 	login->error = *error;
+	login->error.is_final = is_final;
 	login->error.status = MAUTH_AUDIT;
 	login->rule = "audit required";
 	login->basic = false;

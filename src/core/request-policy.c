@@ -122,6 +122,8 @@ static enum step deny(struct mauth_login *login)
 	login->decision = "deny";
 	mauth_fail(&error, MAUTH_POLICY, 0, "rule \"%s\" denies %s%s", rule->name, mauth_service_name(login->service),
 		   login->verdict.expired ? " since its \"until\" is over" : "");
+	/* Also where other passdbs follow: that they know the password, too, is no reason. */
+	error.is_final = true;
 	if (rule->message != NULL)
 		snprintf(error.tell, sizeof(error.tell), "%s", rule->message);
 	else if (login->broker->config->explain_to_client)

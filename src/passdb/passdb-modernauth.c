@@ -123,6 +123,9 @@ static bool set_proxy_fields(struct auth_request *request, const struct mauth_cl
 	}
 	if (reply->token != NULL)
 		set_field(request, "proxy_mech", "xoauth2");
+	else if (strcmp(MAUTH_REQUEST_PROTOCOL(request), "submission") == 0)
+		/* Exchange Online offers no other one for passwords; Dovecot would take PLAIN. */
+		set_field(request, "proxy_mech", "login");
 	set_field(request, "destuser", reply->mailbox);
 	/* Dovecot has this for Exchange: "to work around other IMAP servers' bugs (MS Exchange 2013 especially)", NEWS
 	   of 2.2.11. A round trip is cheap, a user who cannot log in is not. */
@@ -178,10 +181,12 @@ static bool is_skipped(const struct auth_request *request, const struct auth_pas
 /* Dovecot takes back the fields of a passdb that failed; the snapshot keeps them. But only when nobody is asked
  * after us: our "nodelay" would let passwords be guessed at the next passdb without delay, and our reason is
  * not its. */
-static void keep_fields(struct auth_request *request, enum auth_db_rule rule)
+static void keep_fields(struct auth_request *request, enum auth_db_rule rule, bool is_final)
 {
 	const struct auth_passdb *next = request->passdb->next;
 
+	if (is_final)
+		next = NULL;
 	while (next != NULL && is_skipped(request, next))
 		next = next->next;
 	if (next == NULL || !rule_continues(rule))
@@ -215,7 +220,7 @@ static enum passdb_result set_failure(struct auth_request *request, const struct
 	case MAUTH_INTERACTION:
 	case MAUTH_POLICY:
 		set_reason(request, reply->reason);
-		keep_fields(request, request->passdb->result_failure);
+		keep_fields(request, request->passdb->result_failure, reply->is_final);
 		return PASSDB_RESULT_PASSWORD_MISMATCH;
 	case MAUTH_DISABLED:
 		set_reason(request, reply->reason);
@@ -232,7 +237,7 @@ static enum passdb_result set_failure(struct auth_request *request, const struct
 	case MAUTH_CANCELLED:
 		/* Not the client's fault: without this an outage would slow down everybody behind one address. */
 		set_field(request, "nodelay", "y");
-		keep_fields(request, request->passdb->result_internalfail);
+		keep_fields(request, request->passdb->result_internalfail, reply->is_final);
 		return PASSDB_RESULT_INTERNAL_FAILURE;
 	case MAUTH_OK:
 	case MAUTH_STATUS_COUNT:
@@ -265,6 +270,20 @@ static void answer(struct auth_request *request, verify_plain_callback_t *verify
 		passdb_handle_credentials(result, NULL, NULL, lookup, request);
 }
 
+/* Whom a rule denies is not let in by the passdbs behind us either. Their turn is a matter of our block's settings, which
+ * Dovecot reads within its callback, before it comes back: so they are other ones for so long. */
+static void answer_finally(struct auth_request *request, verify_plain_callback_t *verify,
+			   lookup_credentials_callback_t *lookup, enum passdb_result result)
+{
+	struct auth_passdb *block = request->passdb;
+	enum auth_db_rule failure = block->result_failure, internalfail = block->result_internalfail;
+
+	block->result_failure = block->result_internalfail = AUTH_DB_RULE_RETURN_FAIL;
+	answer(request, verify, lookup, result);
+	block->result_failure = failure;
+	block->result_internalfail = internalfail;
+}
+
 static void broker_answered(const struct mauth_client_reply *reply, void *context)
 {
 	struct pending *pending = context;
@@ -285,10 +304,13 @@ static void broker_answered(const struct mauth_client_reply *reply, void *contex
 		result = PASSDB_RESULT_USER_UNKNOWN;
 	} else if (verify != NULL && to_login_process && !set_proxy_fields(request, reply)) {
 		set_field(request, "nodelay", "y");
-		keep_fields(request, request->passdb->result_internalfail);
+		keep_fields(request, request->passdb->result_internalfail, false);
 		result = PASSDB_RESULT_INTERNAL_FAILURE;
 	}
-	answer(request, verify, lookup, result);
+	if (reply->is_final)
+		answer_finally(request, verify, lookup, result);
+	else
+		answer(request, verify, lookup, result);
 	auth_request_unref(&request);
 }
 

@@ -68,6 +68,22 @@ static void an_unwritable_audit_does_not_stop_who_is_only_watched(void **state)
 	world_end(&w);
 }
 
+static void an_unwritable_audit_lets_nobody_in_who_is_denied(void **state)
+{
+	struct outcome outcome;
+	struct world w;
+
+	world_begin(&w);
+	w.config->audit_required = true;
+	world_rule(&w, "the rest")->action = MAUTH_ACTION_DENY;
+	world_open(&w);
+	w.sinks.audit_broken = true;
+	outcome = login_with(&w, GOOD, &(struct mauth_attempt){ 0 });
+	assert_int_equal(outcome.status, MAUTH_AUDIT);
+	assert_true(outcome.error.is_final);
+	world_end(&w);
+}
+
 static void a_local_mailbox_is_left_to_the_next_passdb(void **state)
 {
 	struct outcome outcome;
@@ -105,6 +121,7 @@ static void who_is_denied_is_told_what_the_admin_wrote(void **state)
 	rule->message = mauth_strdup("Use https://contoso.com/mail");
 	outcome = login_with(&w, GOOD, &(struct mauth_attempt){ 0 });
 	assert_string_equal(outcome.error.tell, "Use https://contoso.com/mail");
+	assert_true(outcome.error.is_final);
 	expect_record(&w, "\"decision\":\"deny\",\"rule\":\"the rest\"");
 	expect_record(&w, "\"status\":\"policy\"");
 	assert_int_equal(fake_http_started(w.http), 0);
@@ -197,6 +214,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_watched_login_goes_on_to_the_next_passdb),
 		cmocka_unit_test(an_unwritable_audit_does_not_stop_who_is_only_watched),
+		cmocka_unit_test(an_unwritable_audit_lets_nobody_in_who_is_denied),
 		cmocka_unit_test(a_local_mailbox_is_left_to_the_next_passdb),
 		cmocka_unit_test(who_is_denied_is_told_what_the_admin_wrote),
 		cmocka_unit_test(a_cached_token_does_not_outlive_its_rule),
