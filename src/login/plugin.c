@@ -108,18 +108,37 @@ static const char *login_proxy_state(struct client *client)
 	return session->module_ctx.super.proxy_get_state(client);
 }
 
-/* auth knows of TLS only that there is some; rules may ask for its version. So it goes along with what is known of the client,
- * before the first command can be a login. */
-static void login_input(struct client *client)
+/* auth knows of TLS only that there is some; rules may ask for its version. So it goes along with what is known of the
+ * client. */
+static void note_tls(struct client *client)
 {
 	struct mauth_login_session *session = mauth_login_session(client);
 
-	if (!session->tls_noted && client->ssl_iostream != NULL && ssl_iostream_handshake(client->ssl_iostream) >= 0 &&
-	    ssl_iostream_is_handshaked(client->ssl_iostream)) {
+	if (session->tls_noted || client->ssl_iostream == NULL)
+		return;
+	/* One that is done must not be asked for again: Dovecot asserts that. */
+	if (ssl_iostream_is_handshaked(client->ssl_iostream) ||
+	    (ssl_iostream_handshake(client->ssl_iostream) >= 0 && ssl_iostream_is_handshaked(client->ssl_iostream))) {
 		session->tls_noted = TRUE;
 		client_add_forward_field(client, "modernauth_tls", ssl_iostream_get_protocol_name(client->ssl_iostream));
 	}
-	session->module_ctx.super.input(client);
+}
+
+/* Before the first command can be a login. */
+static void login_input(struct client *client)
+{
+	note_tls(client);
+	mauth_login_session(client)->module_ctx.super.input(client);
+}
+
+/* submission-login reads its commands elsewhere. Every login asks this before it begins. */
+static bool login_sasl_filter_mech(struct client *client, struct auth_mech_desc *mech)
+{
+	struct mauth_login_session *session = mauth_login_session(client);
+
+	note_tls(client);
+	return session->module_ctx.super.sasl_filter_mech == NULL ||
+	       session->module_ctx.super.sasl_filter_mech(client, mech);
 }
 
 /* The one place that every successful login of every protocol passes, once the client has been told. */
@@ -154,6 +173,7 @@ static void login_client_allocated(struct client *client)
 	client->v.destroy = login_destroy;
 	if (client->v.input != NULL)
 		client->v.input = login_input;
+	client->v.sasl_filter_mech = login_sasl_filter_mech;
 	MODULE_CONTEXT_SET(client, login_module, session);
 }
 
