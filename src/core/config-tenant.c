@@ -28,15 +28,18 @@ static const struct mauth_conf_value *get(const struct tenant_loader *t, const c
 enum mauth_status mauth_load_name(struct mauth_loader *loader, const struct mauth_conf_section *section, char **name_r,
 				  struct mauth_error *error_r)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	/* Rules are named for people, "the rest"; the names of others are words, for doveadm and metrics. */
+	static const char allowed[] = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	bool blanks = strcmp(section->kind, "rule") == 0;
 	const char *name = section->title;
 	size_t size = strlen(name);
 
-	if (size == 0 || size > NAME_MAX_SIZE || strspn(name, allowed) != size)
+	if (size == 0 || size > NAME_MAX_SIZE || strspn(name, blanks ? allowed : allowed + 1) != size || name[0] == ' ' ||
+	    name[size - 1] == ' ')
 		return mauth_conf_fail(error_r, loader->conf->path, section->line,
 				       "%s \"%.100s\": the name appears in log and audit; up to %u letters, digits, "
-				       "dots, hyphens and underscores were expected",
-				       section->kind, name, NAME_MAX_SIZE);
+				       "dots, hyphens and underscores%s were expected",
+				       section->kind, name, NAME_MAX_SIZE, blanks ? ", and blanks between them," : "");
 	*name_r = mauth_strdup(name);
 	return MAUTH_OK;
 }
