@@ -72,19 +72,20 @@ static uint64_t hash_affix(const struct affix *affix)
 	return hash;
 }
 
-/* false: there are none, as in "*" and "*x*". */
-static bool pattern_affix(const char *pattern, struct affix *affix_r)
+/* The letters at the pattern's begin and those at its end; none in "*" and "*x*", one in a name without wildcards. */
+static size_t pattern_affixes(const char *pattern, struct affix affixes_r[static 2])
 {
-	size_t size = strlen(pattern), before = strcspn(pattern, "*?"), after = 0;
+	size_t size = strlen(pattern), before = strcspn(pattern, "*?"), after = 0, count = 0;
 
 	while (before < size && after < size && pattern[size - 1 - after] != '*' && pattern[size - 1 - after] != '?')
 		after++;
-	*affix_r = (struct affix){ PREFIX, pattern, before, 0 };
-	/* "*@contoso.com": everybody's end. Where both are there the longer one says more. */
-	if (after > before)
-		*affix_r = (struct affix){ SUFFIX, pattern + size - after, after, 0 };
-	affix_r->hash = hash_affix(affix_r);
-	return affix_r->size > 0 && affix_r->size <= MAUTH_USER_MAX;
+	if (before > 0 && before <= MAUTH_USER_MAX)
+		affixes_r[count++] = (struct affix){ PREFIX, pattern, before, 0 };
+	if (after > 0 && after <= MAUTH_USER_MAX)
+		affixes_r[count++] = (struct affix){ SUFFIX, pattern + size - after, after, 0 };
+	for (size_t i = 0; i < count; i++)
+		affixes_r[i].hash = hash_affix(&affixes_r[i]);
+	return count;
 }
 
 static void mask_address(const unsigned char octets[16], unsigned int bits, char masked_r[16])
@@ -157,16 +158,32 @@ static void append(struct mauth_policy_index *index, uint32_t *first, uint32_t *
 	*last = at;
 }
 
+/* Of the letters at begin and end those that fewer rules share: "scan7-*@contoso.com" ends like everybody. NULL: there are
+ * none. Everything is counted by then. */
+static struct list *list_of_pattern(const struct mauth_policy_index *index, const char *pattern)
+{
+	struct affix affixes[2];
+	size_t count = pattern_affixes(pattern, affixes);
+	struct list *best = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		struct list *list = list_find(index, &affixes[i]);
+
+		if (list != NULL && (best == NULL || list->count < best->count))
+			best = list;
+	}
+	return best;
+}
+
 /* How many rules share the list that the worst of the rule's patterns is in; UINT32_MAX: one has no letters to go by. */
 static uint32_t crowd_of_users(const struct mauth_policy_index *index, const struct mauth_rule *rule)
 {
-	struct affix affix;
 	uint32_t worst = 0;
 
 	if (rule->users == NULL)
 		return UINT32_MAX;
 	for (char *const *pattern = rule->users; *pattern != NULL; pattern++) {
-		const struct list *list = pattern_affix(*pattern, &affix) ? list_find(index, &affix) : NULL;
+		const struct list *list = list_of_pattern(index, *pattern);
 
 		if (list == NULL)
 			return UINT32_MAX;
@@ -192,11 +209,13 @@ static uint32_t crowd_of_networks(const struct mauth_policy_index *index, const 
 
 static void count_rule(struct mauth_policy_index *index, const struct mauth_rule *rule)
 {
-	struct affix affix;
+	struct affix affixes[2], affix;
 
 	for (char *const *pattern = rule->users; pattern != NULL && *pattern != NULL; pattern++) {
-		if (pattern_affix(*pattern, &affix))
-			list_of(index, &affix)->count++;
+		size_t count = pattern_affixes(*pattern, affixes);
+
+		for (size_t i = 0; i < count; i++)
+			list_of(index, &affixes[i])->count++;
 	}
 	for (size_t i = 0; i < rule->networks_count; i++) {
 		affix = network_affix(&rule->networks[i]);
@@ -230,10 +249,8 @@ static void place_rule(struct mauth_policy_index *index, size_t at)
 		return;
 	}
 	for (char *const *pattern = rule->users; *pattern != NULL; pattern++) {
-		struct list *list;
+		struct list *list = list_of_pattern(index, *pattern);
 
-		(void)pattern_affix(*pattern, &affix);
-		list = list_of(index, &affix);
 		append(index, &list->first, &list->last, at, *pattern);
 	}
 }
@@ -257,7 +274,8 @@ struct mauth_policy_index *mauth_policy_index_new(struct mauth_rule *const *rule
 	index->buckets = mauth_new_array(size, sizeof(*index->buckets));
 	memset(index->buckets, 0xff, size * sizeof(*index->buckets));
 	index->entries = mauth_new_array(entries + 1, sizeof(*index->entries));
-	index->lists = mauth_new_array(entries + 1, sizeof(*index->lists));
+	/* A pattern may have two. */
+	index->lists = mauth_new_array(2 * entries + 1, sizeof(*index->lists));
 	for (size_t i = 0; i < count; i++)
 		count_rule(index, rules[i]);
 	for (size_t i = 0; i < count; i++)
