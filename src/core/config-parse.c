@@ -14,8 +14,17 @@ struct parsed {
 	char *text;
 };
 
+#define TITLED 3u
+
+/* Sections that libconfuse has read: it would compare the title of each with those of all before it. */
+struct taken {
+	cfg_value_t **values;
+	size_t count, size;
+};
+
 struct parser {
 	const char *path;
+	struct taken taken[TITLED];     /* as the kinds below */
 	struct mauth_error *error_r;
 	const struct mauth_conf_lines *lines;
 	size_t sections, domains, patterns;
@@ -237,7 +246,6 @@ static void unknown_name(const cfg_t *cfg, const char *name)
 static const struct {
 	const char *begins, *expected;
 } hints[] = {
-	{ "found duplicate title", "every tenant, rule and map needs a name of its own" },
 	{ "missing equal sign", "a setting is written as name = \"value\"" },
 	{ "missing title", "a name was expected, as in tenant \"name\" { ... }" },
 	{ "missing opening brace", "\"{\" was expected" },
@@ -334,28 +342,81 @@ static void free_value(void *data)
 	free(value);
 }
 
+static const struct {
+	const char *kind;
+	unsigned int max;
+} kinds[TITLED] = { { "tenant", MAUTH_CONF_TENANTS_MAX },
+		    { "rule", MAUTH_CONF_RULES_MAX },
+		    { "map", MAUTH_CONF_MAPS_MAX } };
+
+static void take(struct taken *taken, cfg_opt_t *opt)
+{
+	if (taken->count == taken->size) {
+		taken->size = taken->size == 0 ? 16 : taken->size * 2;
+		taken->values = mauth_grow(taken->values, taken->size, sizeof(cfg_value_t *));
+	}
+	taken->values[taken->count++] = opt->values[--opt->nvalues];
+}
+
+static void give_back(struct taken *taken, cfg_opt_t *opt)
+{
+	while (opt->nvalues > 0)
+		take(taken, opt);       /* one that was not finished */
+	free(opt->values);
+	opt->values = taken->values;
+	opt->nvalues = (unsigned int)taken->count;
+	*taken = (struct taken){ 0 };
+}
+
+static int compare_titles(const void *a, const void *b)
+{
+	const cfg_t *left = *(cfg_t *const *)a, *right = *(cfg_t *const *)b;
+	int order = strcmp(left->title, right->title);
+
+	return order != 0 ? order : (left->line > right->line) - (left->line < right->line);
+}
+
+static enum mauth_status check_titles(const struct parser *parser, const cfg_opt_t *opt)
+{
+	cfg_t **sections = mauth_new_array(opt->nvalues + 1u, sizeof(cfg_t *)), *second = NULL;
+	enum mauth_status status = MAUTH_OK;
+
+	for (unsigned int i = 0; i < opt->nvalues; i++)
+		sections[i] = opt->values[i]->section;
+	if (opt->nvalues > 0)
+		qsort(sections, opt->nvalues, sizeof(cfg_t *), compare_titles);
+	for (unsigned int i = 1; i < opt->nvalues; i++) {
+		if (strcmp(sections[i - 1]->title, sections[i]->title) == 0 &&
+		    (second == NULL || sections[i]->line < second->line))
+			second = sections[i];
+	}
+	if (second != NULL)
+		status = mauth_conf_fail(parser->error_r, parser->path, (unsigned int)second->line,
+					 "found duplicate title '%.100s'; every tenant, rule and map needs a name of its own",
+					 second->title);
+	free(sections);
+	return status;
+}
+
 static int section_done(cfg_t *cfg, cfg_opt_t *opt)
 {
-	static const struct {
-		const char *kind;
-		unsigned int max;
-	} bounds[] = { { "tenant", MAUTH_CONF_TENANTS_MAX },
-		       { "rule", MAUTH_CONF_RULES_MAX },
-		       { "map", MAUTH_CONF_MAPS_MAX } };
 	cfg_t *section = cfg_opt_getnsec(opt, opt->nvalues - 1);
 
 	if (current->replaced != NULL)
 		return refuse_second(cfg);
 	if ((opt->flags & CFGF_TITLE) == 0 && opt->nvalues > 1)
 		return refuse(cfg, "a second section \"%s\"; it may appear only once", opt->name);
-	for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
-		if (strcmp(opt->name, bounds[i].kind) == 0 && opt->nvalues > bounds[i].max)
-			return refuse(cfg, "more than %u %ss", bounds[i].max, bounds[i].kind);
-	}
 	/* libconfuse has moved this to the end of the section; a message about the whole of it belongs to its
 	 * head. */
 	if (current->sections < current->lines->count)
 		section->line = (int)current->lines->lines[current->sections++];
+	for (size_t i = 0; i < TITLED; i++) {
+		if (strcmp(opt->name, kinds[i].kind) != 0)
+			continue;
+		take(&current->taken[i], opt);
+		if (current->taken[i].count > kinds[i].max)
+			return refuse(cfg, "more than %u %ss", kinds[i].max, kinds[i].kind);
+	}
 	return 0;
 }
 
@@ -448,6 +509,11 @@ static enum mauth_status parse_clean(struct parser *parser, const char *text, st
 			refuse(root, "this cannot be understood; a setting is written as name = \"value\"");
 	}
 	current = NULL;
+	for (size_t i = 0; i < TITLED; i++) {
+		give_back(&parser->taken[i], cfg_getopt(root, kinds[i].kind));
+		if (status == MAUTH_OK)
+			status = check_titles(parser, cfg_getopt(root, kinds[i].kind));
+	}
 	if (status == MAUTH_OK)
 		status = copy_tree(conf, root, parser->error_r);
 	cfg_free(root);
