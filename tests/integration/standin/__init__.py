@@ -108,7 +108,8 @@ Control API (JSON in and out; 400 for unknown fields, so that a typing error can
     GET  proxy                                      targets of CONNECT since the last DELETE stats or reset
     GET|POST users       {"upn", "password", "mfa", "disabled", "locked", "expired", "ca_blocked", "aadsts": CODE,
                           "pass_through", "mailbox", "imap", "pop", "smtp", "not_connected", "smtp_reply",
-                          "fail_delay", "full_access": [..], "send_as": [..], "autodiscover", "tenant"}, or a list;
+                          "fail_delay", "basic": ["imap", "pop3", "smtp"] (where Exchange
+                          still takes the password), "full_access": [..], "send_as": [..], "autodiscover", "tenant"}, or a list;
                           an existing user keeps what is not given. "locked": false unlocks
     POST users/bulk      {"pattern": "user%04d@contoso.com", "count", "first"?, "password"?: "pw-%04d", ...}
     DELETE users?upn=
@@ -157,7 +158,7 @@ Control API (JSON in and out; 400 for unknown fields, so that a typing error can
         outcome tls time}] mech user token_sha256 result logged_in not_connected token_upn token_appid token_exp
         commands verbs ended closed. result: ok, malformed-blob, cancelled, malformed-token, bad-signature,
         wrong-audience, expired, not-yet-valid, unknown-user, wrong-tenant, no-scope, no-role, not-allowed,
-        no-mailbox, protocol-disabled, not-connected, connection-limit, basic-disabled, one-line-auth, smtp:NAME,
+        no-mailbox, protocol-disabled, not-connected, connection-limit, basic-disabled, wrong-password, one-line-auth, smtp:NAME,
         control:KIND
     GET exchange/live            the records of running sessions
     GET|POST|DELETE exchange/refuse   {"token_sha256" | "user" | "all": true, "protocols": ["imap", "pop3",

@@ -57,6 +57,7 @@ class User:
     smtp: bool = True
     not_connected: bool = False
     smtp_reply: str = ""
+    basic: list = dataclasses.field(default_factory=list)         # imap, pop3, smtp: where the password is taken
     fail_delay: float = 0
     full_access: list = dataclasses.field(default_factory=list)   # mailboxes of others that this user may open
     send_as: list = dataclasses.field(default_factory=list)

@@ -77,6 +77,16 @@ def parse_xoauth2(blob):
     return user[5:], auth[12:]
 
 
+def parse_plain(blob):
+    """(user, password) of base64(authzid NUL user NUL password), the password as octets; ("", blob) if it is anything
+    else."""
+    try:
+        _, user, password = base64.b64decode(blob, validate=True).split(b"\0")
+    except ValueError:
+        return "", blob
+    return user.decode("utf-8", "replace"), password
+
+
 class TokenCheck:
     """Is this token good for this mailbox over this protocol?"""
 
@@ -211,13 +221,32 @@ class Session:
             await self.vanish(verdict.reason)
         return verdict
 
-    async def refuse_basic(self, mech, user, secret):
-        """Notes an attempt with a password; they are all refused."""
-        verdict = Verdict(Outcome.REFUSED, "basic-disabled", user)
+    async def login_basic(self, mech, user, secret):
+        """Judges a password: refused, but for users who may still have it taken over this protocol."""
+        if mech == "PLAIN":
+            user, secret = parse_plain(secret)
+        secret = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
+        box = self.world.directory.user(user)
+        allowed = box is not None and self.protocol in box.basic
+        if not allowed:
+            verdict = Verdict(Outcome.REFUSED, "basic-disabled", user)
+        elif box.password_sha256 != sha256(secret):
+            verdict = Verdict(Outcome.REFUSED, "wrong-password", user)
+        elif self.open_sessions(box.upn) >= self.settings[self.protocol + "_cap"]:
+            verdict = Verdict(Outcome.LIMIT, "connection-limit", user)
+        else:
+            verdict = Verdict(Outcome.OK, "ok", box.upn)
         self.note(mech, "basic", user, verdict, secret)
+        if verdict.outcome is Outcome.OK:
+            self.accept(verdict)
+            await asyncio.sleep(self.settings["auth_delay"])
+            return verdict
         self.failures += 1
         await asyncio.sleep(self.settings["fail_delay"] or self.settings["auth_delay"])
         return verdict
+
+    def open_sessions(self, user):
+        return self.world.open_by_mailbox.get((self.protocol, user.lower()), 0)
 
     def note(self, mech, form, user, verdict, secret):
         attempt = {"mech": mech, "form": form, "user": user, "result": verdict.reason, "time": time.time(),

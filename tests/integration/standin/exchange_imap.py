@@ -129,6 +129,7 @@ class ImapSession(Session):
         return "OK NOOP completed."
 
     async def do_id(self, tag, words):
+        self.record["client_id"] = repr(words)
         self.send('* ID ("name" "Microsoft.Exchange.Imap4.Imap4Server" "version" "15.20")')
         return "OK ID completed"
 
@@ -146,9 +147,11 @@ class ImapSession(Session):
     async def do_login(self, tag, words):
         if len(words) != 2:
             raise Malformed("LOGIN")
-        await self.refuse_basic("LOGIN", text_of(words[0]), words[1])
+        verdict = await self.login_basic("LOGIN", text_of(words[0]), bytes(words[1]))
+        if verdict.outcome is Outcome.OK:
+            return "OK LOGIN completed."
         self.send(tag + " NO LOGIN failed.")
-        self.too_many_failures()
+        return self.too_many_failures()
 
     async def do_authenticate(self, tag, words):
         mech = text_of(words[0]).upper()
@@ -166,7 +169,9 @@ class ImapSession(Session):
             if blob is None:
                 return None
         if mech == "PLAIN":
-            await self.refuse_basic("PLAIN", "", blob)
+            verdict = await self.login_basic("PLAIN", "", blob)
+            if verdict.outcome is Outcome.OK:
+                return "OK AUTHENTICATE completed."
             self.send(tag + " NO AUTHENTICATE failed.")
             return self.too_many_failures()
         verdict = await self.login(blob, form)

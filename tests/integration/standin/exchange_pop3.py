@@ -76,9 +76,7 @@ class Pop3Session(Session):
         return self.send("+OK")
 
     async def do_pass(self, argument):
-        await self.refuse_basic("USER", self.name, argument)
-        self.send(BAD_PASSWORD)
-        self.too_many_failures()
+        self.answer(await self.login_basic("USER", self.name, argument), BAD_PASSWORD)
 
     async def do_auth(self, argument):
         words = argument.split(" ")
@@ -97,12 +95,10 @@ class Pop3Session(Session):
             if blob is None:
                 return None
         if mech == "PLAIN":
-            await self.refuse_basic("PLAIN", "", blob)
-            self.send(BAD_PASSWORD)
-            return self.too_many_failures()
+            return self.answer(await self.login_basic("PLAIN", "", blob), BAD_PASSWORD)
         return self.answer(await self.login(blob, "initial" if len(words) > 1 else "two-step"))
 
-    def answer(self, verdict):
+    def answer(self, verdict, refusal=BAD_TOKEN):
         if verdict.outcome in (Outcome.OK, Outcome.NOT_CONNECTED):
             if verdict.outcome is Outcome.OK:
                 self.folder = self.world.mailboxes.of(self.user)["INBOX"]
@@ -111,7 +107,7 @@ class Pop3Session(Session):
         if verdict.outcome is Outcome.CLOSED:
             return self.end(verdict.reason)
         own = {Outcome.UNAVAILABLE: UNAVAILABLE, Outcome.LIMIT: "-ERR Connection is closed. 13"}
-        text = "-ERR " + verdict.text if verdict.text else own.get(verdict.outcome, BAD_TOKEN)
+        text = "-ERR " + verdict.text if verdict.text else own.get(verdict.outcome, refusal)
         if verdict.outcome is Outcome.LIMIT:
             return self.end("limit", text)
         self.send(text)

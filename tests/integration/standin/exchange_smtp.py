@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Exchange Online's client submission (587 with STARTTLS, and 465 for clients that cannot)."""
 
+import base64
 import email.utils
 import re
 import time
@@ -128,15 +129,25 @@ class SmtpSession(Session):
         password = await self.ask("UGFzc3dvcmQ6")
         if user is None or password is None:
             return
-        await self.refuse_basic("LOGIN", user.decode("latin-1"), password)
-        self.send(reply("basic-disabled"))
-        self.too_many_failures()
+        try:
+            user, password = (base64.b64decode(text, validate=True) for text in (user, password))
+        except ValueError:
+            self.send("501 5.5.4 Cannot Base64-decode")
+            return
+        verdict = await self.login_basic("LOGIN", user.decode("utf-8", "replace"), password)
+        if verdict.outcome is Outcome.REFUSED:
+            box = self.world.directory.user(verdict.user)
+            name = "credentials" if verdict.reason == "wrong-password" else "basic-disabled"
+            self.turn_down(box.smtp_reply if box is not None and box.smtp_reply else name, verdict)
+            return
+        self.answer(verdict)
 
     def answer(self, verdict):
         if verdict.outcome is Outcome.OK:
             box = self.world.directory.user(verdict.user)
-            left = verdict.claims["exp"] - time.time()
-            name = "expiring" if left < self.settings["smtp_min_token_life"] else box.smtp_reply
+            name = box.smtp_reply
+            if verdict.claims and verdict.claims["exp"] - time.time() < self.settings["smtp_min_token_life"]:
+                name = "expiring"
             if not name:
                 return self.send("235 2.7.0 Authentication successful")
         elif verdict.outcome is Outcome.CLOSED:
