@@ -40,6 +40,7 @@ enum mauth_tls_floor {
 };
 
 #define MAUTH_DAY_MINUTES 1440u
+
 /* Of a rule: what the tenant says, or something else. */
 enum mauth_choice { MAUTH_AS_TENANT, MAUTH_YES, MAUTH_NO };
 
