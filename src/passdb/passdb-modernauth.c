@@ -342,20 +342,34 @@ static bool brings_token(const struct auth_request *request)
 	return mech != NULL && (strcasecmp(mech, "XOAUTH2") == 0 || strcasecmp(mech, "OAUTHBEARER") == 0);
 }
 
-/* Our login plugin has left it there; it is nobody else's business. */
+/* Our login plugin has left it there; it is nobody else's business. Dovecot has a snapshot of forward fields, which brings them
+ * back when we fail or leave the login to the next passdb, who might forward it: so there has to be one without it. What
+ * "default_fields" of our block have added since remains outside. */
 static const char *take_tls_protocol(struct auth_request *request)
 {
-	const char *protocol = auth_fields_find(request->fields.extra_fields, "forward_modernauth_tls");
+	struct auth_fields *fields = request->fields.extra_fields;
+	const char *protocol = auth_fields_find(fields, "forward_modernauth_tls");
+	const struct auth_field *field;
+	ARRAY_TYPE(auth_field) added;
 
 	if (protocol == NULL)
 		return NULL;
 	protocol = t_strdup(protocol);
-	auth_fields_remove(request->fields.extra_fields, "forward_modernauth_tls");
+	t_array_init(&added, 8);
+	array_foreach(auth_fields_export(fields), field) {
+		if ((field->flags & AUTH_FIELD_FLAG_CHANGED) != 0 && strcmp(field->key, "forward_modernauth_tls") != 0)
+			array_push_back(&added, field);
+	}
+	auth_fields_rollback(fields);
+	auth_fields_remove(fields, "forward_modernauth_tls");
+	auth_fields_snapshot(fields);
+	array_foreach(&added, field)
+		auth_fields_add(fields, field->key, field->value, field->flags);
 	return protocol;
 }
 
 static void ask_login(struct mauth_passdb *db, struct auth_request *request, const char *password,
-		      enum mauth_service service, struct pending *pending)
+		      const char *tls_protocol, enum mauth_service service, struct pending *pending)
 {
 	struct mauth_secret *secret = mauth_secret_new(password, strlen(password));
 	struct mauth_attempt attempt = {
@@ -368,7 +382,7 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.local_ip = ip_or_null(&request->fields.local_ip),
 		.local_port = request->fields.local_port,
 		.tls = MAUTH_REQUEST_IS_TLS(request),
-		.tls_protocol = take_tls_protocol(request),
+		.tls_protocol = tls_protocol,
 		.session = request->fields.session_id,
 		.client_id = request->fields.client_id,
 		.verified_by_dovecot = mauth_passdb_is_verified(request),
@@ -403,7 +417,7 @@ static void passdb_verify_plain(struct auth_request *request, const char *passwo
 {
 	struct mauth_passdb *db = passdb_of(request);
 	bool to_login_process = is_login_process(request);
-	const char *why = why_not_ours(request, to_login_process);
+	const char *why = why_not_ours(request, to_login_process), *tls_protocol = take_tls_protocol(request);
 	enum mauth_service service;
 	struct pending *pending;
 
@@ -421,7 +435,7 @@ static void passdb_verify_plain(struct auth_request *request, const char *passwo
 	pending = pending_new(request);
 	pending->verify = callback;
 	pending->to_login_process = to_login_process;
-	ask_login(db, request, password, service, pending);
+	ask_login(db, request, password, tls_protocol, service, pending);
 }
 
 /* Without a password there is never a token: this answers "is there such a user", for doveadm and for LMTP. */
