@@ -106,6 +106,13 @@ bool admin_device_add(struct mauth_session *session, const struct mauth_wire_lin
 	vault = admin_vault(session, line->id);
 	if (vault == NULL || !admin_resolve(session, line, &where))
 		return true;
+	if (!mauth_config_has_grant(session->service->config, NULL, MAUTH_GRANT_ENROLLED) &&
+	    !mauth_config_has_grant(session->service->config, NULL, MAUTH_GRANT_APP)) {
+		mauth_fail(&error, MAUTH_CONFIG, 0, "no \"grants\" in modernauth.conf has \"enrolled\" or \"app\": a device "
+			   "password would open nothing");
+		admin_fail(session, line->id, &error);
+		return true;
+	}
 	if ((networks != NULL && !each_word(networks, take_network, &limits)) ||
 	    (services != NULL && !each_word(services, take_service, &limits))) {
 		admin_fail(session, line->id, &error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_ADMIN_PRIVATE_H
 #define MAUTH_ADMIN_PRIVATE_H
-/* What admin.c, admin-device.c and admin-store.c share. */
+/* What admin.c and the other files of the admin's verbs share. */
 
 #include "broker/session.h"
 #include "broker/storage.h"
@@ -16,9 +16,11 @@ struct admin_op {
 	uint32_t id;
 	struct mauth_mailbox where;          /* whom it is about */
 	char *device_name;
+	char *user;                          /* whom it is about, if that is no mailbox of ours */
 	const char *action;                  /* of the record */
 	struct mauth_secret *password;
 	struct mauth_enrol_listener *listener;
+	struct admin_report *report;         /* it ends when all of it has been sent; NULL: another request */
 	size_t rows;
 };
 struct admin_op *admin_op_new(struct mauth_session *session, uint32_t id);
@@ -61,5 +63,12 @@ bool admin_rekey(struct mauth_session *session, const struct mauth_wire_line *li
 bool admin_export(struct mauth_session *session, const struct mauth_wire_line *line);
 bool admin_import_line(struct mauth_session *session, const struct mauth_wire_line *line);
 bool admin_import(struct mauth_session *session, const struct mauth_wire_line *line);
+
+/* admin-report.c */
+bool admin_report(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_inventory_forget(struct mauth_session *session, const struct mauth_wire_line *line);
+/* The client has read most of what was sent to it: there may be more. */
+void admin_report_drained(struct admin_op *op);
+void admin_report_free(struct admin_op *op);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/admin-private.h"
 
+#include "core/inventory.h"
 #include "core/mem.h"
 
 #include <string.h>
@@ -131,6 +132,9 @@ static void imported(const struct mauth_error *error, void *context)
 		admin_end(op->session);
 	}
 	admin_op_free(op);
+	/* What is in memory is of the store that was. */
+	if (error == NULL && service->broker != NULL && mauth_broker_inventory(service->broker) != NULL)
+		mauth_inventory_discard(mauth_broker_inventory(service->broker));
 	/* Not from within the store's own callback. */
 	if (error == NULL && service->reopen == NULL)
 		service->reopen = mauth_timer_add(service->loop, 0, reopen, service);

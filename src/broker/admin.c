@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/admin-private.h"
 
+#include "core/inventory.h"
 #include "core/mem.h"
 
 #include <stdio.h>
@@ -68,7 +69,9 @@ void admin_op_free(struct admin_op *op)
 	unlink_op(op);
 	mauth_enrol_unlisten(&op->listener);
 	mauth_secret_free(&op->password);
+	admin_report_free(op);
 	free(op->device_name);
+	free(op->user);
 	free(op);
 }
 
@@ -79,11 +82,19 @@ void mauth_admin_forget_all(struct mauth_session *session)
 	mauth_import_free(&session->import);
 	while ((op = session->ops) != NULL) {
 		/* Whoever only listens is of no use any more; whoever waits for a write frees itself. */
-		bool listens = op->listener != NULL;
+		bool listens = op->listener != NULL || op->report != NULL;
 
 		unlink_op(op);
 		if (listens)
 			admin_op_free(op);
+	}
+}
+
+void mauth_admin_drained(struct mauth_session *session)
+{
+	for (struct admin_op *op = session->ops; op != NULL; op = op->next) {
+		if (op->report != NULL)
+			admin_report_drained(op);
 	}
 }
 
@@ -144,6 +155,7 @@ void admin_record(struct mauth_service_state *service, const char *action, const
 static void put_numbers(struct mauth_session *session)
 {
 	struct mauth_broker *broker = session->service->broker;
+	const struct mauth_inventory *inventory = mauth_broker_inventory(broker);
 	struct mauth_broker_stats stats;
 	struct mauth_flight_stats flights;
 	struct mauth_cache_stats cache;
@@ -166,6 +178,7 @@ static void put_numbers(struct mauth_session *session)
 		{ "token_requests_failed", flights.failed }, { "token_requests_open", flights.flying },
 		{ "cached_identities", cache.entries }, { "cache_octets", cache.octets },
 		{ "cache_evicted", cache.evicted },
+		{ "inventory_rows", inventory == NULL ? 0 : mauth_inventory_count(inventory) },
 		{ "shielded_users", mauth_shield_count(mauth_broker_shield(broker)) },
 	};
 
@@ -243,7 +256,8 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "REVOKE", admin_revoke }, { "ENROLL", admin_enroll }, { "DEVICE-ADD", admin_device_add },
 		{ "DEVICE-LIST", admin_device_list }, { "DEVICE-REMOVE", admin_device_remove },
 		{ "DEVICE-EXPIRE", admin_device_expire }, { "REKEY", admin_rekey }, { "EXPORT", admin_export },
-		{ "IMPORT-LINE", admin_import_line }, { "IMPORT", admin_import },
+		{ "IMPORT-LINE", admin_import_line }, { "IMPORT", admin_import }, { "REPORT", admin_report },
+		{ "INVENTORY-FORGET", admin_inventory_forget },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

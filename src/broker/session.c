@@ -11,6 +11,8 @@
 
 /* With more than this unread nothing is read from the client, and it has to go on reading. */
 #define OUT_MAX (4u * 1024u * 1024u)
+/* With less than this unread those who have more to say than fits may go on. */
+#define OUT_LOW (64u * 1024u)
 #define STALL_MSECS 5000u
 #define MALFORMED_MAX 20u
 #define HELLO_MSECS 10000u
@@ -159,6 +161,8 @@ static void write_out(struct mauth_session *session)
 		mauth_buf_clear(&session->out);
 	watch_stall(session, done > 0);
 	mauth_session_update(session);
+	if (session->out.size < OUT_LOW && !session->mute)
+		mauth_admin_drained(session);
 }
 
 static void flush_now(void *context)

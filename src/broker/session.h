@@ -49,6 +49,8 @@ void mauth_session_update(struct mauth_session *session);
 bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *line);
 /* admin.c: the verbs of the admin role. */
 bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_line *line);
+/* Little of what was sent is unread: whoever has more to send may go on. */
+void mauth_admin_drained(struct mauth_session *session);
 /* Nobody listens any more; what was begun goes on. */
 void mauth_admin_forget_all(struct mauth_session *session);
 

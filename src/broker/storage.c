@@ -86,7 +86,8 @@ struct mauth_storage *mauth_storage_new(struct mauth_service_state *service)
 
 /* -- opening ------------------------------------------------------------------------------------------------ */
 
-static bool is_wanted(const struct mauth_config *config)
+/* Do logins need it? */
+static bool is_needed(const struct mauth_config *config)
 {
 	return mauth_config_has_grant(config, NULL, MAUTH_GRANT_ENROLLED) || mauth_config_has_grant(config, NULL, MAUTH_GRANT_APP);
 }
@@ -131,6 +132,20 @@ static void try_again(void *context)
 	mauth_storage_open(storage);
 }
 
+/* Once for each cause, however often it is tried. */
+static void say_failure(struct mauth_storage *storage, const struct mauth_error *error)
+{
+	const struct mauth_service_state *service = storage->service;
+	bool needed = is_needed(service->config);
+
+	if (strcmp(error->text, storage->said) != 0)
+		mauth_log(service->log, needed ? MAUTH_ERROR : MAUTH_WARNING, "the store cannot be opened: %s%s%s. %s",
+			  error->text, error->advice[0] != '\0' ? "; to do: " : "", error->advice, needed ?
+			  "Logins that need it get temporary failures until then" :
+			  "No login needs it; the inventory is in memory only until then (or say inventory = false)");
+	snprintf(storage->said, sizeof(storage->said), "%s", error->text);
+}
+
 void mauth_storage_open(struct mauth_storage *storage)
 {
 	struct mauth_service_state *service = storage->service;
@@ -139,8 +154,9 @@ void mauth_storage_open(struct mauth_storage *storage)
 	if (service->broker == NULL || storage->vault != NULL)
 		return;
 	mauth_timer_remove(service->loop, &storage->retry);
-	if (!is_wanted(service->config)) {
-		mauth_fail(&error, MAUTH_CONFIG, 0, "no \"grants\" in modernauth.conf has \"enrolled\" or \"app\"");
+	if (!is_needed(service->config) && !service->config->inventory) {
+		mauth_fail(&error, MAUTH_CONFIG, 0, "no \"grants\" in modernauth.conf has \"enrolled\" or \"app\", and "
+			   "\"inventory\" is false");
 		mauth_broker_set_vault(service->broker, NULL, &error);
 		return;
 	}
@@ -157,10 +173,7 @@ void mauth_storage_open(struct mauth_storage *storage)
 		mauth_broker_set_vault(service->broker, storage->vault, NULL);
 		return;
 	}
-	if (strcmp(error.text, storage->said) != 0)
-		mauth_log(service->log, MAUTH_ERROR, "the store cannot be opened: %s%s%s. Logins that need it get temporary "
-			  "failures until then", error.text, error.advice[0] != '\0' ? "; to do: " : "", error.advice);
-	snprintf(storage->said, sizeof(storage->said), "%s", error.text);
+	say_failure(storage, &error);
 	error.status = MAUTH_CONFIG;
 	mauth_broker_set_vault(service->broker, NULL, &error);
 	storage->retry = mauth_timer_add(service->loop, RETRY_MSECS, try_again, storage);

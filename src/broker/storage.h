@@ -12,8 +12,8 @@ struct mauth_storage;
  * ($CREDENTIALS_DIRECTORY/modernauth-keys), if there are any. */
 struct mauth_storage *mauth_storage_new(struct mauth_service_state *service);
 void mauth_storage_free(struct mauth_storage **storage);
-/* Opens it if the configuration has any use for it and gives the vault to the broker; what does not work is said, and tried
- * again every ten seconds. */
+/* Opens it, unless nothing in the configuration has any use for it, and gives the vault to the broker; what does not work
+ * is said, and tried again every ten seconds. */
 void mauth_storage_open(struct mauth_storage *storage);
 /* Everything that was written is on disk when this returns. The broker has no vault any more. */
 void mauth_storage_close(struct mauth_storage *storage);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/broker.h"
 
+#include "core/inventory.h"
 #include "core/mem.h"
 #include "core/record.h"
 #include "core/request.h"
@@ -54,6 +55,10 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 		.cache = broker->cache, .flights = broker->flights,
 	});
 	broker->enrols = mauth_enrols_new(&enrols);
+	if (config->inventory)
+		broker->inventory = mauth_inventory_new(&(struct mauth_inventory_deps){
+			.loop = host->loop, .log = host->log, .process_key = &broker->key, .max = config->inventory_max,
+			.keep_secs = config->inventory_keep_secs });
 	mauth_broker_tend(broker);
 	return broker;
 }
@@ -66,6 +71,7 @@ void mauth_broker_free(struct mauth_broker **broker)
 		return;
 	mauth_timer_remove(b->host.loop, &b->turn);
 	mauth_timer_remove(b->host.loop, &b->tend);
+	mauth_inventory_free(&b->inventory);
 	mauth_enrols_free(&b->enrols);
 	mauth_accounts_free(&b->accounts);
 	mauth_flights_free(&b->flights);
@@ -133,6 +139,18 @@ void mauth_follow_link(const struct mauth_broker *broker, struct mauth_mailbox *
 	snprintf(where->mailbox, sizeof(where->mailbox), "%s", link->mailbox);
 }
 
+static void open_inventory(struct mauth_broker *broker)
+{
+	struct mauth_error error;
+
+	if (broker->inventory == NULL ||
+	    mauth_inventory_open(broker->inventory, mauth_vault_store(broker->vault), &error) == MAUTH_OK)
+		return;
+	/* A summary: nobody's login depends on it. */
+	mauth_log(broker->host.log, MAUTH_ERROR, "the inventory cannot be read from the store, and is kept in memory until the "
+		  "next start: %s", error.text);
+}
+
 void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vault, const struct mauth_error *error)
 {
 	bool goes = vault == NULL && broker->vault != NULL;
@@ -142,18 +160,27 @@ void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vau
 	memset(&broker->vault_error, 0, sizeof(broker->vault_error));
 	if (error != NULL)
 		broker->vault_error = *error;
+	if (goes && broker->inventory != NULL)
+		mauth_inventory_close(broker->inventory);
 	if (goes) {
 		mauth_enrols_stop(broker->enrols);
 		mauth_logins_leave_vault(broker);
 	}
-	if (vault != NULL)
+	if (vault != NULL) {
+		open_inventory(broker);
 		mauth_enrols_load(broker->enrols);
+	}
 	mauth_logins_wake(broker);
 }
 
 struct mauth_vault *mauth_broker_vault(struct mauth_broker *broker)
 {
 	return broker->vault;
+}
+
+struct mauth_inventory *mauth_broker_inventory(const struct mauth_broker *broker)
+{
+	return broker->inventory;
 }
 
 struct mauth_enrols *mauth_broker_enrols(struct mauth_broker *broker)
@@ -348,6 +375,8 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 		broker->stats.upstream_failed++;
 	if (report->result == MAUTH_UPSTREAM_REFUSED)
 		record.advice = upstream_advice(report->service, report->reply);
+	if (broker->inventory != NULL)
+		mauth_inventory_note_upstream(broker->inventory, record.tenant_name, where.login, report);
 	tell(broker, report, &where, record.advice);
 	mauth_record_upstream(&broker->reported, &record);
 }

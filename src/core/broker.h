@@ -12,6 +12,7 @@
 #include "modernauth/audit.h"
 
 struct mauth_broker;
+struct mauth_inventory;
 struct mauth_login;
 
 /* What the host lends. Everything outlives the broker. */
@@ -68,6 +69,8 @@ unsigned int mauth_broker_flying(const struct mauth_broker *broker);
  * vault is closed: with NULL. */
 void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vault, const struct mauth_error *error);
 struct mauth_vault *mauth_broker_vault(struct mauth_broker *broker);
+/* NULL: the configuration wants none. */
+struct mauth_inventory *mauth_broker_inventory(const struct mauth_broker *broker);
 struct mauth_enrols *mauth_broker_enrols(struct mauth_broker *broker);
 /* Why there is no vault. */
 const struct mauth_error *mauth_broker_vault_error(const struct mauth_broker *broker);

@@ -57,6 +57,7 @@ static const struct time_setting {
 	{ "", "expiry_warning", offsetof(struct mauth_config, expiry_warning_secs), DAY, 60 * DAY, 14 * DAY, SECOND },
 	{ "", "credential_warning", offsetof(struct mauth_config, credential_warning_secs), DAY, 365 * DAY, 30 * DAY,
 	  SECOND },
+	{ "", "inventory_keep", offsetof(struct mauth_config, inventory_keep_secs), DAY, 3650 * DAY, 400 * DAY, SECOND },
 	{ "lockout", "remember", offsetof(struct mauth_config, bad_password_secs), SECOND, 24 * HOUR, 15 * MINUTE,
 	  SECOND },
 	{ "lockout", "window", offsetof(struct mauth_config, lockout_window_secs), SECOND, 24 * HOUR, 10 * MINUTE,
@@ -72,6 +73,7 @@ static const struct number_setting {
 } numbers[] = {
 	{ "", "max_connections", offsetof(struct mauth_config, max_connections), 1, 1000, 100 },
 	{ "", "self_service_codes_per_hour", offsetof(struct mauth_config, self_service_per_hour), 1, 10000, 60 },
+	{ "", "inventory_max", offsetof(struct mauth_config, inventory_max), 100, 1000000, 100000 },
 	{ "lockout", "threshold", offsetof(struct mauth_config, lockout_threshold), 1, 16, 5 },
 	{ "lockout", "threshold_us_government", offsetof(struct mauth_config, lockout_threshold_usgov), 1, 16, 2 },
 };
@@ -206,14 +208,18 @@ static enum mauth_status load_globals(struct mauth_loader *loader, struct mauth_
 {
 	const struct mauth_conf_value *cache_max = setting(loader, "", "cache_max");
 	const struct mauth_conf_value *required = setting(loader, "audit", "required");
+	const struct mauth_conf_value *inventory = setting(loader, "", "inventory");
 	struct mauth_config *config = loader->config;
 
 	config->cache_max = 64u << 20;
 	config->audit_required = true;
+	config->inventory = true;
 	if (cache_max != NULL && mauth_conf_size(cache_max, 1u << 20, (uint64_t)16 << 30, &config->cache_max,
 						 error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	if (required != NULL && mauth_conf_bool(required, &config->audit_required, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	if (inventory != NULL && mauth_conf_bool(inventory, &config->inventory, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	if (load_numbers(loader, error_r) != MAUTH_OK || load_strings(loader, error_r) != MAUTH_OK ||
 	    load_replies(loader, error_r) != MAUTH_OK || load_self_service(loader, error_r) != MAUTH_OK)

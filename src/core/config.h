@@ -120,6 +120,9 @@ struct mauth_config {
 	unsigned int keep_alive_secs;        /* an enrolment that was not used for so long is refreshed, default 30 days */
 	unsigned int expiry_warning_secs;    /* enrolments that end within this are warned about, default 14 days */
 	unsigned int credential_warning_secs;/* the same for secrets and certificates, default 30 days */
+	bool inventory;                      /* keep one, default true */
+	unsigned int inventory_max;          /* rows, default 100,000 */
+	unsigned int inventory_keep_secs;    /* rows that were not seen for so long are deleted, default 400 days */
 	bool self_service_generated;         /* self-service: we choose the device password, not the user */
 	unsigned int self_service_per_hour;  /* codes for all users together, default 60 */
 	struct mauth_config_domain *domains; /* every tenant's, in order of name: mauth_config_tenant_for() looks here */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/request-private.h"
 
+#include "core/inventory.h"
 #include "core/record.h"
 
 #include <string.h>
@@ -151,6 +152,17 @@ static void count_outcome(struct mauth_login *login)
 	}
 }
 
+/* After the audit, whose failure may have turned the outcome. */
+static void note_in_inventory(const struct mauth_login *login)
+{
+	struct mauth_attempt_record record;
+
+	if (login->broker->inventory == NULL || login->where.tenant == NULL)
+		return;
+	fill_record(login, &record);
+	mauth_inventory_note(login->broker->inventory, &record);
+}
+
 static enum mauth_level level_of(enum mauth_status status)
 {
 	switch (status) {
@@ -274,6 +286,7 @@ void mauth_logins_finish(struct mauth_broker *broker)
 	while ((login = broker->finishing) != NULL) {
 		mauth_login_unlink(login);
 		count_outcome(login);
+		note_in_inventory(login);
 		log_outcome(login);
 		emit_event(login);
 		note_device_use(login);
@@ -290,6 +303,7 @@ void mauth_login_finish_gone(struct mauth_login *login)
 		(void)append_records(login->broker, NULL);
 	}
 	count_outcome(login);
+	note_in_inventory(login);
 	emit_event(login);
 	mauth_login_free(login);
 }

@@ -7,6 +7,8 @@
 
 #define ADDRESS_BITS 128u
 #define MAPPED_BITS 96u                  /* of ::ffff:0.0.0.0/96, where IPv4 lives */
+#define AROUND_V4_BITS 24u
+#define AROUND_V6_BITS 64u
 
 static const unsigned char mapped_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
@@ -143,6 +145,28 @@ bool mauth_networks_contain(const struct mauth_network *networks, size_t count, 
 			return true;
 	}
 	return false;
+}
+
+bool mauth_network_around(const char *ip, struct mauth_network *network_r, unsigned char address_r[static 16])
+{
+	struct mauth_network network = { .bits = 0 };
+	bool dotted;
+
+	if (ip == NULL || !parse_address(ip, address_r, &dotted))
+		return false;
+	network.bits = is_mapped(address_r) ? MAPPED_BITS + AROUND_V4_BITS : AROUND_V6_BITS;
+	memcpy(network.address, address_r, network.bits / 8u);
+	*network_r = network;
+	return true;
+}
+
+bool mauth_networks_overlap(const struct mauth_network *a, const struct mauth_network *b)
+{
+	const struct mauth_network *wide = a->bits < b->bits ? a : b, *narrow = wide == a ? b : a;
+
+	if (narrow->bits >= MAPPED_BITS && is_mapped(narrow->address) && wide->bits < MAPPED_BITS)
+		return false;
+	return same_prefix(wide->address, narrow->address, wide->bits);
 }
 
 void mauth_network_format(const struct mauth_network *network, char text_r[static MAUTH_NETWORK_TEXT_SIZE])

@@ -28,6 +28,11 @@ bool mauth_network_holds(const struct mauth_network *network, const struct mauth
 /* Is all of inner in outer? */
 bool mauth_network_includes(const struct mauth_network *outer, const struct mauth_network *inner);
 bool mauth_networks_contain(const struct mauth_network *networks, size_t count, const char *ip);
+/* The network that ip is taken to belong to where nobody has said more: /24 of IPv4, /64 of IPv6; address_r is ip itself.
+ * false: ip (which may be NULL) is no address. */
+bool mauth_network_around(const char *ip, struct mauth_network *network_r, unsigned char address_r[static 16]);
+/* Is there an address in both? IPv4 is in no IPv6 network, here too. */
+bool mauth_networks_overlap(const struct mauth_network *a, const struct mauth_network *b);
 /* The canonical text, "10.20.0.0/16"; of a single address without its prefix length. */
 #define MAUTH_NETWORK_TEXT_SIZE 64u
 void mauth_network_format(const struct mauth_network *network, char text_r[static MAUTH_NETWORK_TEXT_SIZE]);

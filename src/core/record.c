@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/record.h"
 
+#include "core/client-id.h"
 #include "core/record-json.h"
 
 #define USER_MAX MAUTH_USER_MAX
-#define CLIENT_ID_MAX 512u
+#define CLIENT_ID_MAX MAUTH_CLIENT_ID_MAX
 
 /* -- what both kinds of records have -- */
 
@@ -171,46 +172,17 @@ static void put_end(struct mauth_buf *buf)
 
 /* -- what the client calls itself -- */
 
-/* The next quoted string of an IMAP ID list: its octets in out, which has room for OTHER_MAX + 1. */
-static const char *next_quoted(const char *text, char *out)
-{
-	size_t size = 0;
-
-	while (*text != '\0' && *text != '"')
-		text++;
-	if (*text == '\0')
-		return NULL;
-	for (text++; *text != '\0' && *text != '"'; text++) {
-		if (*text == '\\' && text[1] != '\0')
-			text++;
-		if (size < OTHER_MAX)
-			out[size++] = *text;
-	}
-	out[size] = '\0';
-	return *text == '"' ? text + 1 : NULL;
-}
-
-/* Dovecot hands on IMAP's ID as '"name" "Thunderbird" "version" "115.1"'. Only these two become fields: the client
- * chooses the names, and names of its choice in an index are a way to fill it. */
+/* Only these two become fields: the client chooses the names, and names of its choice in an index are a way to fill it. */
 static void put_user_agent(struct mauth_buf *buf, const char *client_id)
 {
-	char key[OTHER_MAX + 1], value[OTHER_MAX + 1] = "", name[OTHER_MAX + 1] = "", version[OTHER_MAX + 1] = "";
+	struct mauth_client_id id;
 	size_t agent;
 
-	if (client_id == NULL || strnlen(client_id, CLIENT_ID_MAX + 1) > CLIENT_ID_MAX)
+	if (!mauth_client_id_parse(client_id, &id))
 		return;
-	while ((client_id = next_quoted(client_id, key)) != NULL) {
-		client_id = next_quoted(client_id, value);
-		if (client_id == NULL)
-			break;
-		if (strcasecmp(key, "name") == 0)
-			memcpy(name, value, sizeof(name));
-		else if (strcasecmp(key, "version") == 0)
-			memcpy(version, value, sizeof(version));
-	}
 	agent = put_open(buf, "user_agent");
-	put_str(buf, "name", name);
-	put_str(buf, "version", version);
+	put_str(buf, "name", id.name);
+	put_str(buf, "version", id.version);
 	put_close(buf, agent);
 }
 

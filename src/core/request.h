@@ -21,6 +21,7 @@ struct mauth_broker {
 	struct mauth_error vault_error;      /* why not */
 	struct mauth_enrolments *enrolments; /* the vault's */
 	struct mauth_enrols *enrols;
+	struct mauth_inventory *inventory;   /* NULL: the configuration wants none */
 	struct mauth_timer *tend;
 	int64_t credentials_day;             /* on which ends of credentials were looked at */
 	struct mauth_login *ready;           /* to be advanced in the next turn of the loop, oldest first */

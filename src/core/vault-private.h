@@ -25,6 +25,8 @@ struct mauth_vault {
 /* Kinds of rows whose whole value is one sealed text, and what it is sealed with. false: row is not of these. The strings are
  * in scratch, which the caller frees. */
 bool vault_seal_context(const struct mauth_store_row *row, struct mauth_seal_context *context_r, char **scratch_r);
+/* Is a store that has nothing else as good as empty? */
+bool vault_is_summary(const char *kind);
 /* Seals everything under the key that seals now; progress may be NULL. */
 void vault_reseal(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context);
 void vault_rekey_free(struct vault_rekey **rekey);

@@ -21,6 +21,8 @@ void mauth_cmd_device_expire(struct doveadm_cmd_context *cctx);
 void mauth_cmd_store_rekey(struct doveadm_cmd_context *cctx);
 void mauth_cmd_store_export(struct doveadm_cmd_context *cctx);
 void mauth_cmd_store_import(struct doveadm_cmd_context *cctx);
+void mauth_cmd_report(struct doveadm_cmd_context *cctx);
+void mauth_cmd_inventory_forget(struct doveadm_cmd_context *cctx);
 
 struct mauth_command {
 	struct doveadm_cmd_context *cctx;

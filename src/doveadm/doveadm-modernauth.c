@@ -125,6 +125,30 @@ DOVEADM_CMD_PARAMS_START
 POSITIONAL("file")
 BOOL("replace")
 END
+}, {
+	.name = "modernauth report",
+	.cmd = mauth_cmd_report,
+	.usage = "[--since <30d>] [--group-by user|protocol|client|network|day|none] [--tenant <tenant>] [--user <pattern>] "
+		"[--protocol <protocol>] [--network <ip/bits>] [--working] [--csv]",
+DOVEADM_CMD_PARAMS_START
+STR("since")
+STR("group-by")
+STR("tenant")
+STR("user")
+STR("protocol")
+STR("network")
+BOOL("working")
+BOOL("csv")
+END
+}, {
+	.name = "modernauth inventory forget",
+	.cmd = mauth_cmd_inventory_forget,
+	.usage = "<user> [--tenant <tenant>] | --all",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("user")
+STR("tenant")
+BOOL("all")
+END
 } };
 
 void doveadm_modernauth_plugin_init(struct module *module)

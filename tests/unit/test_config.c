@@ -59,6 +59,9 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_int_equal(config->keep_alive_secs, 30 * 86400);
 	assert_int_equal(config->expiry_warning_secs, 14 * 86400);
 	assert_int_equal(config->credential_warning_secs, 30 * 86400);
+	assert_true(config->inventory);
+	assert_int_equal(config->inventory_max, 100000);
+	assert_int_equal(config->inventory_keep_secs, 400 * 86400);
 	assert_false(config->self_service_generated);
 	assert_int_equal(config->self_service_per_hour, 60);
 	assert_string_equal(config->mailbox_separators, "\\");
@@ -107,6 +110,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"replies = uniform aadsts_file = /codes auth_user = a login_user = 'b'\n"
 		"key_file = /keys keep_alive = 80d expiry_warning = \"1440h\" credential_warning = 1d\n"
 		"self_service_password = generated self_service_codes_per_hour = 5 mailbox_separators = \"+\\\\#\"\n"
+		"inventory = no inventory_max = 100 inventory_keep = 30d\n"
 		"audit { path = /a.jsonl required = no } # comment\n"
 		"lockout { threshold = 6 threshold_us_government = 1 window = 1m duration = 2m remember = 3m }\n"
 		"tenant contoso { /* a\n comment */ domains = {\"Contoso.COM\", b.example}\n tenant_id = " GUID
@@ -146,6 +150,9 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_int_equal(config->keep_alive_secs, 80 * 86400);
 	assert_int_equal(config->expiry_warning_secs, 60 * 86400);
 	assert_int_equal(config->credential_warning_secs, 86400);
+	assert_false(config->inventory);
+	assert_int_equal(config->inventory_max, 100);
+	assert_int_equal(config->inventory_keep_secs, 30 * 86400);
 	assert_true(config->self_service_generated);
 	assert_int_equal(config->self_service_per_hour, 5);
 	assert_string_equal(config->mailbox_separators, "+\\#");

@@ -190,6 +190,37 @@ static void no_pattern_takes_long(void **state)
 		assert_true(mauth_glob_match(patterns[i], text));
 }
 
+static void networks_overlap_if_one_has_the_other(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		bool overlap;
+	} cases[] = {
+		{ "10.1.2.0/24", "10.0.0.0/8", true }, { "10.1.2.0/24", "10.1.2.7", true }, { "10.1.2.0/24", "10.1.3.0/24", false },
+		{ "0.0.0.0/0", "10.1.2.0/24", true }, { "::/0", "10.1.2.0/24", false }, { "::/0", "2001:db8::/64", true },
+		{ "0.0.0.0/0", "2001:db8::/64", false }, { "2001:db8::/33", "2001:db8:8000::/33", false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct mauth_network a, b;
+
+		assert_true(mauth_network_parse(cases[i].a, &a, NULL));
+		assert_true(mauth_network_parse(cases[i].b, &b, NULL));
+		if (mauth_networks_overlap(&a, &b) != cases[i].overlap || mauth_networks_overlap(&b, &a) != cases[i].overlap)
+			fail_msg("%s and %s", cases[i].a, cases[i].b);
+	}
+}
+
+static void no_address_is_in_no_neighbourhood(void **state)
+{
+	struct mauth_network network;
+	unsigned char address[16];
+
+	assert_false(mauth_network_around(NULL, &network, address));
+	assert_false(mauth_network_around("", &network, address));
+	assert_false(mauth_network_around("10.0.0.0/8", &network, address));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +230,8 @@ int main(void)
 		cmocka_unit_test(one_of_several_networks_is_enough),
 		cmocka_unit_test(patterns_match_whole_texts_in_any_case),
 		cmocka_unit_test(no_pattern_takes_long),
+		cmocka_unit_test(networks_overlap_if_one_has_the_other),
+		cmocka_unit_test(no_address_is_in_no_neighbourhood),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Two brokers in one process: the old one hands over to the new one through a real socket, as at a reload. */
 #include "broker/session.h"
+#include "core/inventory.h"
 #include "core/mem.h"
 #include "fake_sinks.h"
 #include "poll_loop.h"
@@ -130,8 +131,10 @@ static int teardown(void **state)
 	remove_file("modernauth.conf");
 	remove_file("audit.jsonl");
 	remove_file("broker.lock");
+	remove_file("modernauth.db");
+	remove_file("modernauth.keys");
 	remove_file("s");
-	(void)rmdir(site->dir);
+	assert_int_equal(rmdir(site->dir), 0);
 	assert_null(strstr(site->sinks.lines, TOKEN));
 	assert_null(strstr(site->sinks.lines, RIGHT));
 	fake_sinks_free(&site->sinks);
@@ -260,9 +263,7 @@ static void broken_file_can_be_mended_by_the_next_reload(void **state)
 	write_config(ID_1, "nonsense = yes\n");
 	reload();
 	mauth_service_deinit(&site->old);
-	site->old = site->new;
-	/* What the sessions and the broker point to has moved: only possible since nobody is connected any more. */
-	mauth_service_deinit(&site->old);
+	mauth_service_deinit(&site->new);
 	site->old_started = site->new_started = false;
 	write_config(ID_2, "");
 	start(&site->new, &site->new_started);
@@ -608,6 +609,76 @@ static void reports_that_cannot_be_recorded_fail_each(void **state)
 	(void)close(fd);
 }
 
+/* --- reports */
+
+#define MANY 20000u
+
+static void see_many(struct mauth_service_state *service)
+{
+	struct mauth_inventory *inventory = mauth_broker_inventory(service->broker);
+	char upn[64];
+
+	for (unsigned int i = 0; i < MANY; i++) {
+		const struct mauth_attempt_record record = {
+			.started_usecs = mauth_wall_usecs(poll_loop_loop(site->loop)), .upn = upn, .tenant_name = "contoso",
+			.client_ip = "192.0.2.7", .mechanism = "PLAIN", .decision = "upgrade",
+		};
+
+		snprintf(upn, sizeof(upn), "user%u@contoso.com", i);
+		mauth_inventory_note(inventory, &record);
+	}
+}
+
+/* A client that asks for more than it may leave unread and reads nothing for a while: nothing piles up, and nothing is lost. */
+static void report_goes_as_its_client_reads(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_ADMIN);
+	unsigned int rows = 0, ends = 0, idle = 0;
+	char last = '\n';
+
+	see_many(&site->old);
+	say_text(fd, HELLO "REPORT\t7\nSTATUS\t8\n");
+	run(200);
+	assert_in_range(site->old.sessions->out.size, 64 * 1024, 1024 * 1024);
+	while (ends < 2 && idle < PATIENCE_MSECS / 20) {
+		ssize_t got = recv(fd, heard, sizeof(heard) - 1, MSG_DONTWAIT);
+
+		idle = got > 0 ? 0 : idle + 1;
+		if (got <= 0) {
+			run(20);
+			continue;
+		}
+		heard[got] = '\0';
+		for (ssize_t i = 0; i < got; i++) {
+			rows += heard[i] == 'R' && last == '\n';
+			ends += heard[i] == 'O' && last == '\n';
+			last = heard[i];
+		}
+	}
+	/* One of them is READY. */
+	assert_int_equal(rows, MANY + 1);
+	assert_int_equal(ends, 2);
+	(void)close(fd);
+	run(20);
+}
+
+static void report_ends_with_its_session(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_ADMIN);
+
+	see_many(&site->old);
+	say_text(fd, HELLO "REPORT\t7\n");
+	run(100);
+	(void)close(fd);
+	run(100);
+	assert_null(site->old.sessions);
+	fd = connect_as(&site->old, MAUTH_ROLE_ADMIN);
+	say_text(fd, HELLO "REPORT\t7\n");
+	run(100);
+	reload();
+	(void)close(fd);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -635,6 +706,8 @@ int main(void)
 		CASE(reports_are_on_record_before_they_are_confirmed),
 		CASE(more_reports_than_are_written_together_are_confirmed_too),
 		CASE(reports_that_cannot_be_recorded_fail_each),
+		CASE(report_goes_as_its_client_reads),
+		CASE(report_ends_with_its_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

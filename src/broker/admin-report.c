@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* What the inventory knows: REPORT, and making it forget. */
+#include "broker/admin-private.h"
+
+#include "core/inventory.h"
+#include "core/mem.h"
+#include "core/upn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A hundred thousand rows are more than a client may leave unread, and than a turn of the loop may take. */
+#define OUT_HIGH (256u * 1024u)
+#define USERS_PER_TURN 500u
+#define SINCE_MAX (3650u * 86400u)
+
+struct admin_report {
+	struct mauth_inventory_cursor *cursor;
+	struct mauth_inventory_filter filter;
+	char *tenant, *user;                 /* of the filter */
+	struct mauth_network network;
+	struct mauth_timer *turn;            /* NULL: waits for the client to read */
+};
+
+static struct mauth_inventory *need_inventory(struct mauth_session *session, uint32_t id)
+{
+	struct mauth_inventory *inventory = mauth_broker_inventory(session->service->broker);
+	struct mauth_error error;
+
+	if (inventory != NULL)
+		return inventory;
+	mauth_fail(&error, MAUTH_CONFIG, 0, "there is no inventory: \"inventory\" is false in modernauth.conf");
+	admin_fail(session, id, &error);
+	return NULL;
+}
+
+/* -- rows --------------------------------------------------------------------------------------------------- */
+
+static void put_addresses(struct mauth_buf *out, const struct mauth_inventory_row *row)
+{
+	struct mauth_network host = { .bits = 128 };
+	char text[MAUTH_NETWORK_TEXT_SIZE];
+
+	if (row->network.bits == 0)
+		return;
+	mauth_network_format(&row->network, text);
+	mauth_wire_str(out, "network", text);
+	memcpy(host.address, row->address, sizeof(host.address));
+	mauth_network_format(&host, text);
+	mauth_wire_str(out, "last_ip", text);
+}
+
+/* "upgrade=12,deny=1" */
+static void put_actions(struct mauth_buf *out, const struct mauth_inventory_row *row)
+{
+	char text[256] = "";
+	size_t used = 0;
+
+	for (unsigned int i = 0; i < MAUTH_INVENTORY_ACTIONS && used < sizeof(text); i++) {
+		if (row->actions[i] > 0)
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s=%u", used > 0 ? "," : "",
+						 mauth_inventory_action_name((enum mauth_inventory_action)i), row->actions[i]);
+	}
+	mauth_wire_str(out, "actions", text);
+}
+
+static void put_outcomes(struct mauth_buf *out, const uint32_t *outcomes)
+{
+	static const char *const names[MAUTH_INVENTORY_OUTCOMES] = {
+		[MAUTH_INVENTORY_OK] = "ok", [MAUTH_INVENTORY_REFUSED] = "refused", [MAUTH_INVENTORY_FAILED] = "failed",
+		[MAUTH_INVENTORY_OTHER] = "other",
+	};
+
+	for (size_t i = 0; i < MAUTH_INVENTORY_OUTCOMES; i++)
+		mauth_wire_num(out, names[i], outcomes[i]);
+}
+
+static void put_status(struct mauth_buf *out, const char *key, unsigned char status, int code)
+{
+	char text[64];
+
+	if (code > 0)
+		snprintf(text, sizeof(text), "%s AADSTS%d", mauth_status_name((enum mauth_status)status), code);
+	else
+		snprintf(text, sizeof(text), "%s", mauth_status_name((enum mauth_status)status));
+	mauth_wire_str(out, key, text);
+}
+
+static void put_row(const char *tenant, const char *user, const struct mauth_inventory_row *row, void *context)
+{
+	struct admin_op *op = context;
+	struct mauth_buf *out = &op->session->out;
+
+	admin_begin(op->session, op->id, "ROW");
+	mauth_wire_str(out, "user", user);
+	mauth_wire_str(out, "tenant", tenant);
+	mauth_wire_str(out, "protocol", mauth_service_name((enum mauth_service)row->service));
+	mauth_wire_str(out, "mechanism", row->mechanism);
+	mauth_wire_str(out, "client", row->client);
+	put_addresses(out, row);
+	mauth_wire_str(out, "tls", row->tls ? "yes" : "no");
+	if (row->tls && row->tls_version[0] != '\0')
+		mauth_wire_str(out, "tls_version", row->tls_version);
+	admin_time(op->session, "first_seen", row->first_seen);
+	admin_time(op->session, "last_seen", row->last_seen);
+	put_outcomes(out, row->outcomes);
+	mauth_wire_num(out, "exchange_refused", row->exchange_refused);
+	put_actions(out, row);
+	mauth_wire_str(out, "last_action", mauth_inventory_action_name((enum mauth_inventory_action)row->last_action));
+	put_status(out, "last_status", row->last_status, row->last_code);
+	if (row->error_status != MAUTH_OK)
+		put_status(out, "last_error", row->error_status, row->error_code);
+	admin_end(op->session);
+	op->rows++;
+}
+
+static void end_rows(struct mauth_session *session, uint32_t id, size_t rows)
+{
+	admin_begin(session, id, "OK");
+	mauth_wire_num(&session->out, "rows", (int64_t)rows);
+	admin_end(session);
+}
+
+/* -- as the client reads ------------------------------------------------------------------------------------ */
+
+static void turn(void *context)
+{
+	struct admin_op *op = context;
+	struct admin_report *report = op->report;
+
+	report->turn = NULL;
+	for (unsigned int users = 0; op->session->out.size < OUT_HIGH; users++) {
+		if (users == USERS_PER_TURN) {
+			report->turn = mauth_timer_add(op->service->loop, 0, turn, op);
+			return;
+		}
+		if (mauth_inventory_cursor_next(report->cursor, &report->filter, put_row, op))
+			continue;
+		end_rows(op->session, op->id, op->rows);
+		admin_op_free(op);
+		return;
+	}
+}
+
+void admin_report_drained(struct admin_op *op)
+{
+	struct admin_report *report = op->report;
+
+	if (report->turn == NULL && op->session->out.size < OUT_HIGH)
+		report->turn = mauth_timer_add(op->service->loop, 0, turn, op);
+}
+
+void admin_report_free(struct admin_op *op)
+{
+	struct admin_report *report = op->report;
+
+	if (report == NULL)
+		return;
+	mauth_timer_remove(op->service->loop, &report->turn);
+	mauth_inventory_cursor_free(&report->cursor);
+	free(report->tenant);
+	free(report->user);
+	free(report);
+	op->report = NULL;
+}
+
+/* -- REPORT ------------------------------------------------------------------------------------------------- */
+
+static enum mauth_status take_filter(const struct mauth_wire_line *line, int64_t now, struct admin_report *report,
+				     struct mauth_error *error_r)
+{
+	const char *service_name = mauth_wire_get(line, "service"), *network = mauth_wire_get(line, "network"), *why = "";
+	const char *works = mauth_wire_get(line, "works");
+	unsigned int since = mauth_wire_get_num(line, "since", SINCE_MAX, 0);
+	enum mauth_service service = MAUTH_SERVICE_SUBMISSION;
+
+	if (mauth_wire_get(line, "since") != NULL && since == 0)
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "since: a number of seconds up to %u was expected", SINCE_MAX);
+	if (since > 0)
+		report->filter.since = now - since;
+	if (service_name != NULL && strcmp(service_name, "smtp") != 0 && !mauth_service_parse(service_name, &service))
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "protocol \"%.60s\"; imap, pop3 or submission was expected",
+				  service_name);
+	if (service_name != NULL)
+		report->filter.services = 1u << service;
+	if (network != NULL && !mauth_network_parse(network, &report->network, &why))
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "network \"%.60s\": %s", network, why);
+	report->filter.networks = &report->network;
+	report->filter.networks_count = network != NULL;
+	report->filter.tenant = report->tenant = mauth_strdup(mauth_wire_get(line, "tenant"));
+	report->filter.user = report->user = mauth_strdup(mauth_wire_get(line, "user"));
+	report->filter.works = works != NULL && strcmp(works, "yes") == 0;
+	return MAUTH_OK;
+}
+
+/* Few enough to go at once. */
+static void report_days(struct mauth_session *session, uint32_t id, const struct mauth_inventory *inventory, int64_t since)
+{
+	size_t count, rows = 0;
+	const struct mauth_inventory_day *days = mauth_inventory_days(inventory, &count);
+
+	for (size_t i = 0; i < count; i++) {
+		/* A day counts as a whole. */
+		if ((days[i].day + 1) * 86400 <= since)
+			continue;
+		for (unsigned int s = 0; s < MAUTH_SERVICE_COUNT; s++, rows++) {
+			admin_begin(session, id, "ROW");
+			admin_time(session, "day", days[i].day * 86400);
+			mauth_wire_str(&session->out, "protocol", mauth_service_name((enum mauth_service)s));
+			put_outcomes(&session->out, days[i].counts[s]);
+			admin_end(session);
+		}
+	}
+	end_rows(session, id, rows);
+}
+
+bool admin_report(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	struct mauth_inventory *inventory = need_inventory(session, line->id);
+	const char *days = mauth_wire_get(line, "days");
+	struct mauth_error error;
+	struct admin_op *op;
+
+	if (inventory == NULL)
+		return true;
+	op = admin_op_new(session, line->id);
+	op->report = mauth_new(sizeof(*op->report));
+	if (take_filter(line, mauth_wall_secs(session->service->loop), op->report, &error) != MAUTH_OK) {
+		admin_fail(session, line->id, &error);
+		admin_op_free(op);
+	} else if (days != NULL && strcmp(days, "yes") == 0) {
+		report_days(session, line->id, inventory, op->report->filter.since);
+		admin_op_free(op);
+	} else {
+		op->report->cursor = mauth_inventory_cursor_new(inventory);
+		admin_report_drained(op);
+	}
+	return true;
+}
+
+/* -- INVENTORY-FORGET --------------------------------------------------------------------------------------- */
+
+static void record_forgotten(struct mauth_service_state *service, const char *user, const char *tenant,
+			     const struct mauth_error *error)
+{
+	const struct mauth_change_record change = {
+		.wall_usecs = mauth_wall_usecs(service->loop), .action = "inventory-forgotten", .actor = "doveadm",
+		.login = user, .tenant_name = tenant, .error = error,
+	};
+
+	if (service->audit != NULL)
+		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
+}
+
+static void forgotten(const struct mauth_error *error, void *context)
+{
+	struct admin_op *op = context;
+
+	record_forgotten(op->service, op->user, NULL, error);
+	if (op->session != NULL && error != NULL)
+		admin_fail(op->session, op->id, error);
+	else if (op->session != NULL)
+		end_rows(op->session, op->id, op->rows);
+	admin_op_free(op);
+}
+
+/* Whoever is to be forgotten may belong to no tenant any more: the name is taken as it is, but for its case. */
+bool admin_inventory_forget(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	const char *user = mauth_wire_get(line, "user"), *all = mauth_wire_get(line, "all");
+	bool everybody = all != NULL && strcmp(all, "yes") == 0;
+	struct mauth_inventory *inventory;
+	struct admin_op *op;
+
+	if ((user == NULL) != everybody)
+		return false;
+	inventory = need_inventory(session, line->id);
+	if (inventory == NULL)
+		return true;
+	op = admin_op_new(session, line->id);
+	op->user = mauth_strdup(user);
+	if (user != NULL)
+		mauth_lowercase(op->user);
+	if (!mauth_inventory_forget(inventory, mauth_wire_get(line, "tenant"), op->user, forgotten, op, &op->rows))
+		forgotten(NULL, op);
+	return true;
+}

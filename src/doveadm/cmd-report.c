@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/* Who still uses passwords: report, inventory forget. */
+#include "lib.h"
+#include "doveadm-print.h"
+
+#include "doveadm/command.h"
+#include "doveadm/csv.h"
+#include "doveadm/report.h"
+#include "doveadm/term.h"
+
+#include <stdio.h>
+
+struct printing {
+	struct mauth_command *cmd;
+	const struct mauth_report_column *columns;
+	bool csv;
+};
+
+/* --- as a table, or whatever doveadm's -f says --------------------------------------------------------------- */
+
+static const char *date_text(int64_t time)
+{
+	char text[MAUTH_TIME_SIZE];
+
+	mauth_time_text(time, text);
+	return t_strdup_until(text, text + strcspn(text, "T"));
+}
+
+static void print_headers(const struct printing *printing)
+{
+	printing->cmd->printing = TRUE;
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	for (const struct mauth_report_column *column = printing->columns; column->key != NULL; column++)
+		doveadm_print_header(column->key, column->key, column->kind == MAUTH_REPORT_COUNT ?
+				     DOVEADM_PRINT_HEADER_FLAG_NUMBER : 0);
+}
+
+static void print_cells(const struct printing *printing, const struct mauth_report_cell *cells)
+{
+	for (size_t i = 0; printing->columns[i].key != NULL; i++) {
+		switch (printing->columns[i].kind) {
+		case MAUTH_REPORT_TEXT:
+			mauth_command_print(printing->cmd, cells[i].text);
+			break;
+		case MAUTH_REPORT_TIME:
+			mauth_command_print_time(printing->cmd, cells[i].num);
+			break;
+		case MAUTH_REPORT_DATE:
+			mauth_command_print(printing->cmd, date_text(cells[i].num));
+			break;
+		case MAUTH_REPORT_COUNT:
+			doveadm_print_num((uintmax_t)cells[i].num);
+			break;
+		}
+	}
+}
+
+/* --- as CSV -------------------------------------------------------------------------------------------------- */
+
+/* Spreadsheets take what begins like this for a formula, and clients choose their names. */
+static const char *csv_text(const char *text)
+{
+	return *text != '\0' && strchr("=+-@", *text) != NULL ? t_strconcat("'", text, NULL) : text;
+}
+
+static const char *csv_cell(const struct mauth_report_cell *cell, enum mauth_report_kind kind)
+{
+	char text[MAUTH_TIME_SIZE];
+
+	switch (kind) {
+	case MAUTH_REPORT_TEXT:
+		return csv_text(mauth_show(cell->text));
+	case MAUTH_REPORT_TIME:
+		if (cell->num == 0)
+			return "";
+		mauth_time_text(cell->num, text);
+		return t_strdup(text);
+	case MAUTH_REPORT_DATE:
+		return date_text(cell->num);
+	case MAUTH_REPORT_COUNT:
+		break;
+	}
+	return t_strdup_printf("%lld", (long long)cell->num);
+}
+
+static void write_headers(const struct mauth_report_column *columns)
+{
+	for (; columns->key != NULL; columns++)
+		mauth_csv_write(stdout, columns->key, columns[1].key == NULL ? '\n' : ',');
+}
+
+static void write_cells(const struct mauth_report_column *columns, const struct mauth_report_cell *cells)
+{
+	for (; columns->key != NULL; columns++, cells++)
+		mauth_csv_write(stdout, csv_cell(cells, columns->kind), columns[1].key == NULL ? '\n' : ',');
+}
+
+/* --- report -------------------------------------------------------------------------------------------------- */
+
+static void print_line(const struct mauth_report_cell *cells, void *context)
+{
+	const struct printing *printing = context;
+
+	T_BEGIN {
+		if (printing->csv)
+			write_cells(printing->columns, cells);
+		else
+			print_cells(printing, cells);
+	} T_END;
+}
+
+static bool fetch(struct mauth_command *cmd, const struct mauth_admin_field *fields, struct mauth_report *report)
+{
+	const struct mauth_admin_reply *reply;
+	int64_t rows = 0, said;
+	struct mauth_error error;
+
+	i_zero(&error);
+	if (!mauth_command_ask(cmd, "REPORT", fields))
+		return FALSE;
+	for (;;) {
+		if (!mauth_command_next(cmd, &reply))
+			return FALSE;
+		if (reply->kind == MAUTH_ADMIN_OK)
+			break;
+		if (reply->kind != MAUTH_ADMIN_ROW)
+			continue;
+		if (mauth_report_add(report, reply, &error) != MAUTH_OK) {
+			mauth_command_fail(&error);
+			return FALSE;
+		}
+		rows++;
+	}
+	if (mauth_admin_num(reply, "rows", &said) && said != rows) {
+		mauth_command_fail_text(MAUTH_PROTOCOL, "the broker sent %lld rows and says they are %lld", (long long)rows,
+					(long long)said);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+static void print_report(struct mauth_command *cmd, struct mauth_report *report, enum mauth_report_group group, bool csv)
+{
+	struct printing printing = { .cmd = cmd, .columns = mauth_report_columns(group), .csv = csv };
+
+	if (csv)
+		write_headers(printing.columns);
+	else
+		print_headers(&printing);
+	mauth_report_run(report, group, print_line, &printing);
+	if (csv && (fflush(stdout) != 0 || ferror(stdout) != 0)) {
+		i_error("writing to stdout failed: %m");
+		doveadm_exit_code = EX_IOERR;
+	}
+}
+
+/* false: it has been said what is wrong. */
+static bool take_arguments(const struct mauth_command *cmd, enum mauth_report_group *group_r, int64_t *since_r, bool *csv_r)
+{
+	const char *since = mauth_command_str(cmd->cctx, "since"), *group = mauth_command_str(cmd->cctx, "group-by");
+
+	*csv_r = mauth_command_bool(cmd->cctx, "csv");
+	doveadm_exit_code = EX_USAGE;
+	if (since != NULL && (!mauth_interval_parse(since, since_r) || *since_r < 1)) {
+		i_error("--since: not a time like 12h or 30d: %s", mauth_show(since));
+		return FALSE;
+	}
+	if (group != NULL && !mauth_report_group_parse(group, group_r)) {
+		i_error("--group-by: user, protocol, client, network, day or none was expected: %s", mauth_show(group));
+		return FALSE;
+	}
+	if (*csv_r && !cmd->is_cli) {
+		i_error("--csv: only on the command line");
+		return FALSE;
+	}
+	doveadm_exit_code = 0;
+	return TRUE;
+}
+
+void mauth_cmd_report(struct doveadm_cmd_context *cctx)
+{
+	enum mauth_report_group group = MAUTH_REPORT_NONE;
+	struct mauth_report *report;
+	struct mauth_command cmd;
+	int64_t since = 0;
+	bool csv;
+
+	if (!mauth_command_init(&cmd, cctx) || !take_arguments(&cmd, &group, &since, &csv))
+		return;
+	const struct mauth_admin_field fields[] = {
+		{ "since", since > 0 ? t_strdup_printf("%lld", (long long)since) : NULL },
+		{ "tenant", mauth_command_str(cctx, "tenant") }, { "user", mauth_command_str(cctx, "user") },
+		{ "service", mauth_command_str(cctx, "protocol") }, { "network", mauth_command_str(cctx, "network") },
+		{ "works", mauth_command_bool(cctx, "working") ? "yes" : NULL },
+		{ "days", group == MAUTH_REPORT_DAY ? "yes" : NULL }, { NULL, NULL }
+	};
+	report = mauth_report_new();
+	if (mauth_command_connect(&cmd, 0) && fetch(&cmd, fields, report))
+		print_report(&cmd, report, group, csv);
+	mauth_report_free(&report);
+	mauth_command_deinit(&cmd);
+}
+
+/* --- inventory forget ---------------------------------------------------------------------------------------- */
+
+void mauth_cmd_inventory_forget(struct doveadm_cmd_context *cctx)
+{
+	static const struct mauth_column columns[] = {
+		{ .key = "rows", .cell = MAUTH_CELL_COUNT }, MAUTH_COLUMNS_END
+	};
+	const char *user = mauth_command_str(cctx, "user");
+	bool all = mauth_command_bool(cctx, "all");
+	const struct mauth_admin_field fields[] = {
+		{ "user", user }, { "all", all ? "yes" : NULL }, { "tenant", mauth_command_str(cctx, "tenant") }, { NULL, NULL }
+	};
+	const struct mauth_admin_reply *reply;
+	struct mauth_command cmd;
+
+	if (all == (user != NULL && *user != '\0')) {
+		i_error("%s: say either a user or --all", cctx->cmd->name);
+		doveadm_exit_code = EX_USAGE;
+		return;
+	}
+	if (!mauth_command_init(&cmd, cctx))
+		return;
+	if (mauth_command_connect(&cmd, 0) && mauth_command_ask(&cmd, "INVENTORY-FORGET", fields) &&
+	    mauth_command_ok(&cmd, &reply))
+		(void)mauth_command_row(&cmd, columns, reply);
+	mauth_command_deinit(&cmd);
+}
