@@ -32,6 +32,7 @@ struct mauth_http_reply {
 	const char *date;
 	const char *request_id;                  /* x-ms-request-id */
 	const char *content_type;
+	const char *location;                    /* of a redirect, which nobody follows */
 	unsigned int http_version;               /* 10, 11, 20 */
 	int64_t duration_usecs;
 };

@@ -22,6 +22,7 @@
 #define TRUST_SECS 600u            /* trust anchors are read again after this */
 #define NAME_SIZE 300u             /* "host:port" */
 #define HEADER_SIZE 128u
+#define LOCATION_SIZE 1024u
 
 struct pool_socket {
 	struct pool_socket *next, **back;        /* back: where the pointer to this one is */
@@ -75,6 +76,7 @@ struct mauth_http_call {
 	struct mauth_buf body;
 	size_t headers_size;
 	char retry_after[HEADER_SIZE], date[HEADER_SIZE], request_id[HEADER_SIZE], content_type[HEADER_SIZE];
+	char location[LOCATION_SIZE];
 	bool body_too_large, headers_too_large;
 
 	unsigned int attempts;           /* connections that the request was given to */

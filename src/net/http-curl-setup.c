@@ -24,7 +24,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
 }
 
 /* A value that does not fit is left out: half a date or half a number would be worse than none. */
-static void keep_header(char dest[static HEADER_SIZE], const char *value, size_t size)
+static void keep_header(char *dest, size_t dest_size, const char *value, size_t size)
 {
 	while (size > 0 && (*value == ' ' || *value == '\t')) {
 		value++;
@@ -32,8 +32,8 @@ static void keep_header(char dest[static HEADER_SIZE], const char *value, size_t
 	}
 	while (size > 0 && (value[size - 1] == '\r' || value[size - 1] == '\n' || value[size - 1] == ' '))
 		size--;
-	if (size < HEADER_SIZE)
-		mauth_clean_copy(dest, HEADER_SIZE, value, size);
+	if (size < dest_size)
+		mauth_clean_copy(dest, dest_size, value, size);
 }
 
 static size_t on_header(char *data, size_t size, size_t count, void *context)
@@ -42,11 +42,13 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
 	const struct {
 		const char *name;
 		char *dest;
+		size_t dest_size;
 	} wanted[] = {
-		{ "Retry-After:", call->retry_after },
-		{ "Date:", call->date },
-		{ "x-ms-request-id:", call->request_id },
-		{ "Content-Type:", call->content_type },
+		{ "Retry-After:", call->retry_after, HEADER_SIZE },
+		{ "Date:", call->date, HEADER_SIZE },
+		{ "x-ms-request-id:", call->request_id, HEADER_SIZE },
+		{ "Content-Type:", call->content_type, HEADER_SIZE },
+		{ "Location:", call->location, LOCATION_SIZE },
 	};
 	size_t octets = size * count;
 
@@ -63,7 +65,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
 		size_t name = strlen(wanted[i].name);
 
 		if (octets > name && strncasecmp(data, wanted[i].name, name) == 0)
-			keep_header(wanted[i].dest, data + name, octets - name);
+			keep_header(wanted[i].dest, wanted[i].dest_size, data + name, octets - name);
 	}
 	return octets;
 }

@@ -128,6 +128,7 @@ static void deliver_reply(struct mauth_http_call *call)
 		.date = call->date,
 		.request_id = call->request_id,
 		.content_type = call->content_type,
+		.location = call->location,
 		.http_version = http_version(call->easy),
 		.duration_usecs = mauth_mono_usecs(http->loop) - call->started_usecs,
 	};

@@ -158,7 +158,7 @@ void fake_http_reply(struct fake_http *http, unsigned int status, const char *bo
 	struct mauth_http_reply reply = {
 		.status = status, .body = body, .body_size = strlen(body),
 		.retry_after = retry_after == NULL ? "" : retry_after,
-		.date = "", .request_id = "", .content_type = "application/json", .http_version = 20,
+		.date = "", .request_id = "", .content_type = "application/json", .location = "", .http_version = 20,
 	};
 
 	finish(http, &reply, NULL);

@@ -42,7 +42,7 @@ struct result {
 	unsigned int calls;
 	struct mauth_http_call *call;
 	unsigned int status, version;
-	char body[256], retry_after[64], date[64], request_id[64], content_type[64];
+	char body[256], retry_after[64], date[64], request_id[64], content_type[64], location[64];
 	size_t body_size;
 	struct mauth_error error;
 	/* what to do in the callback */
@@ -99,6 +99,7 @@ static void on_reply(const struct mauth_http_reply *reply, const struct mauth_er
 		snprintf(result->date, sizeof(result->date), "%s", reply->date);
 		snprintf(result->request_id, sizeof(result->request_id), "%s", reply->request_id);
 		snprintf(result->content_type, sizeof(result->content_type), "%s", reply->content_type);
+		snprintf(result->location, sizeof(result->location), "%s", reply->location);
 		assert_true(reply->duration_usecs >= 0);
 	}
 	if (result->cancel != NULL)

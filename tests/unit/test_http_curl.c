@@ -25,6 +25,20 @@ static void reply_is_complete(void **state)
 	}
 }
 
+static void a_redirect_says_where_to(void **state)
+{
+	struct bench bench;
+	struct result result;
+
+	bench_begin(&bench, 0);
+	result = post(&bench, SERVER_H2, "/redirect");
+	assert_int_equal(result.status, 302);
+	assert_string_equal(result.location, "/ok");
+	result = post(&bench, SERVER_H2, "/ok");
+	assert_string_equal(result.location, "");
+	bench_end(&bench);
+}
+
 static void request_is_as_asked(void **state)
 {
 	static const struct mauth_http_header header = { "client-request-id", "guid" };
@@ -596,6 +610,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reply_is_complete),
+		cmocka_unit_test(a_redirect_says_where_to),
 		cmocka_unit_test(request_is_as_asked),
 		cmocka_unit_test(without_form_it_is_a_get),
 		cmocka_unit_test(a_bearer_token_is_sent_and_not_logged),
