@@ -115,6 +115,7 @@ struct mauth_attempt {
 	const char *client_id;           /* what the client calls itself (IMAP ID), unparsed */
 	bool verified_by_dovecot;        /* an earlier passdb accepted the password */
 	bool password_is_token;          /* XOAUTH2 or OAUTHBEARER: what stands in password is the client's own token */
+	const char *mailbox_side;        /* what an earlier passdb says of the mailbox: "cloud", "onprem"; NULL: nothing */
 	unsigned int timeout_msecs;      /* how long the front end will wait; 0: the configured deadline */
 };
 

@@ -7,6 +7,8 @@
 #include "core/mem.h"
 #include "net/http-curl.h"
 #include "store/audit-file.h"
+#include "store/text-file.h"
+#include "store/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -125,12 +127,15 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	struct mauth_http_curl_settings http = {
 		.user_agent = "dovecot-modernauth/" MAUTH_VERSION, .max_connections = service->config->max_connections,
 	};
-	struct mauth_host host = { .loop = service->loop, .log = service->log };
+	struct mauth_host host = { .loop = service->loop, .log = service->log, .files = &mauth_text_files };
 
 	service->http = mauth_http_curl_new(&http, service->loop, service->log);
 	service->audit = mauth_audit_file_new(service->config->audit_path, service->loop, service->log);
 	host.http = mauth_http_curl_http(service->http);
 	host.audit = mauth_audit_file_sink(service->audit);
+	/* A thread of its own: a map of 200,000 lines must not keep device passwords waiting. */
+	service->reader = mauth_worker_thread_new(service->loop, service->log);
+	host.worker = mauth_worker_thread_worker(service->reader);
 	service->broker = mauth_broker_new(&host, service->config, key);
 	if (service->phase == MAUTH_PHASE_WAITING)
 		mauth_broker_pause(service->broker, true);
@@ -256,6 +261,8 @@ void mauth_service_deinit(struct mauth_service_state *service)
 		mauth_broker_stop(service->broker);
 	mauth_storage_free(&service->storage);
 	mauth_broker_free(&service->broker);
+	if (service->reader != NULL)
+		mauth_worker_thread_free(&service->reader);
 	if (service->http != NULL)
 		mauth_http_curl_free(&service->http);
 	if (service->audit != NULL)

@@ -41,6 +41,7 @@ struct mauth_service_state {
 	struct mauth_error config_error;     /* then: why */
 	int64_t config_error_logged;         /* monotonic msecs */
 	struct mauth_http_curl *http;
+	struct mauth_worker_thread *reader;  /* of files that change */
 	struct mauth_audit_file *audit;
 	struct mauth_storage *storage;       /* open while we are alone */
 	struct mauth_broker *broker;         /* NULL while WAITING, until the verifier key is known */

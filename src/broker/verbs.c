@@ -185,6 +185,7 @@ static void begin_login(struct mauth_session *session, const struct mauth_wire_l
 	attempt->client_id = mauth_wire_get(line, "client_id");
 	attempt->verified_by_dovecot = verified != NULL && strcmp(verified, "dovecot") == 0;
 	attempt->password_is_token = is_yes(line, "token");
+	attempt->mailbox_side = mauth_wire_get(line, "side");
 	attempt->timeout_msecs = mauth_wire_get_num(line, "timeout", 600000, 0);
 	open->session = session;
 	open->id = line->id;

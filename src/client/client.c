@@ -117,6 +117,7 @@ struct mauth_client_request *mauth_client_login(struct mauth_client *client, con
 		mauth_wire_str(buf, "verified", "dovecot");
 	if (attempt->password_is_token)
 		mauth_wire_str(buf, "token", "yes");
+	put_text(buf, "side", attempt->mailbox_side, 64);
 	request_start(req, MAUTH_OK, attempt->timeout_msecs);
 	return req;
 }

@@ -2,6 +2,7 @@
 #include "core/broker.h"
 
 #include "core/inventory.h"
+#include "core/hybrid.h"
 #include "core/mem.h"
 #include "core/record.h"
 #include "core/request.h"
@@ -18,6 +19,8 @@
 /* Refusals that are no wrong password (MFA, disabled): remembered just long enough to spare Entra a client's retries, as MSAL
  * does (UiRequiredProvider: 120 s). */
 #define OTHER_REFUSAL_SECS 60
+/* What Exchange says when there is no such mailbox there (any more), among other things. */
+#define NOT_CONNECTED "authenticated but not connected"
 
 struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct mauth_config *config,
 				      const struct mauth_verifier_key *key)
@@ -34,6 +37,10 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	struct mauth_enrols_deps enrols = {
 		.loop = host->loop, .http = host->http, .log = host->log, .audit = host->audit, .config = config,
 		.vault = &broker->vault,
+	};
+	struct mauth_hybrid_deps hybrid = {
+		.loop = host->loop, .http = host->http, .log = host->log, .files = host->files, .worker = host->worker,
+		.config = config,
 	};
 
 	broker->host = *host;
@@ -59,6 +66,8 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 		broker->inventory = mauth_inventory_new(&(struct mauth_inventory_deps){
 			.loop = host->loop, .log = host->log, .process_key = &broker->key, .max = config->inventory_max,
 			.keep_secs = config->inventory_keep_secs });
+	hybrid.key = &broker->key;
+	broker->hybrid = mauth_hybrid_new(&hybrid);
 	mauth_broker_tend(broker);
 	return broker;
 }
@@ -72,6 +81,7 @@ void mauth_broker_free(struct mauth_broker **broker)
 	mauth_timer_remove(b->host.loop, &b->turn);
 	mauth_timer_remove(b->host.loop, &b->tend);
 	mauth_inventory_free(&b->inventory);
+	mauth_hybrid_free(&b->hybrid);
 	mauth_enrols_free(&b->enrols);
 	mauth_accounts_free(&b->accounts);
 	mauth_flights_free(&b->flights);
@@ -112,9 +122,11 @@ bool mauth_config_has_grant(const struct mauth_config *config, const struct maut
 
 bool mauth_broker_serves(const struct mauth_broker *broker, const char *user)
 {
+	struct mauth_hybrid_answer answer;
 	struct mauth_mailbox where;
 
-	return mauth_broker_resolve(broker, user, &where, NULL) == MAUTH_OK;
+	return mauth_broker_resolve(broker, user, &where, NULL) == MAUTH_OK &&
+	       (!mauth_hybrid_peek(broker->hybrid, &where, NULL, &answer) || answer.side != MAUTH_SIDE_ONPREM);
 }
 
 enum mauth_status mauth_broker_resolve(const struct mauth_broker *broker, const char *user, struct mauth_mailbox *where_r,
@@ -230,6 +242,7 @@ void mauth_broker_stop(struct mauth_broker *broker)
 	mauth_enrols_stop(broker->enrols);
 	mauth_accounts_stop(broker->accounts);
 	mauth_flights_stop(broker->flights);
+	mauth_hybrid_stop(broker->hybrid);
 }
 
 unsigned int mauth_broker_flying(const struct mauth_broker *broker)
@@ -309,7 +322,7 @@ static const char *upstream_advice(enum mauth_service service, const char *reply
 		{ "security defaults", "security defaults block SMTP AUTH: turn them off and use conditional access" },
 		{ "did not meet the criteria", "a conditional access policy refused it: see the sign-in log" },
 		{ "Concurrent connections limit", "more than 3 SMTP connections of one mailbox: lower the concurrency" },
-		{ "authenticated but not connected",
+		{ NOT_CONNECTED,
 		  "IMAP or POP is off for the mailbox, it has no licence, or it is not in Exchange Online" },
 		{ "Protocol error", "Exchange wants AUTH XOAUTH2 in two lines: the login plugin is not loaded" },
 	};
@@ -359,6 +372,9 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 
 	if (mauth_broker_resolve(broker, report->user, &where, NULL) == MAUTH_OK) {
 		learn(broker, &where, report);
+		if (report->result == MAUTH_UPSTREAM_REFUSED && report->reply != NULL &&
+		    strcasestr(report->reply, NOT_CONNECTED) != NULL)
+			mauth_hybrid_doubt(broker->hybrid, &where);
 		record.upn = where.login;
 		record.domain = strrchr(where.login, '@') + 1;
 		record.tenant_name = where.tenant->name;
@@ -416,6 +432,11 @@ struct mauth_accounts *mauth_broker_accounts(struct mauth_broker *broker)
 const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker)
 {
 	return broker->flights;
+}
+
+struct mauth_hybrid *mauth_broker_hybrid(struct mauth_broker *broker)
+{
+	return broker->hybrid;
 }
 
 const struct mauth_verifier_key *mauth_broker_key(const struct mauth_broker *broker)

@@ -10,9 +10,12 @@
 #include "core/mailbox.h"
 #include "core/shield.h"
 #include "modernauth/audit.h"
+#include "modernauth/files.h"
+#include "modernauth/worker.h"
 
 struct mauth_broker;
 struct mauth_inventory;
+struct mauth_hybrid;
 struct mauth_login;
 
 /* What the host lends. Everything outlives the broker. */
@@ -21,6 +24,8 @@ struct mauth_host {
 	const struct mauth_http *http;
 	const struct mauth_log *log;
 	const struct mauth_audit_sink *audit;
+	const struct mauth_worker *worker;   /* for files that change; NULL: there is none, as for the next */
+	const struct mauth_files *files;
 };
 
 /* Takes a reference to config. key: a predecessor's, or NULL for a fresh one. */
@@ -95,6 +100,7 @@ struct mauth_cache *mauth_broker_cache(struct mauth_broker *broker);
 struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker);
 struct mauth_accounts *mauth_broker_accounts(struct mauth_broker *broker);
 const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker);
+struct mauth_hybrid *mauth_broker_hybrid(struct mauth_broker *broker);
 const struct mauth_verifier_key *mauth_broker_key(const struct mauth_broker *broker);
 const struct mauth_config *mauth_broker_config(const struct mauth_broker *broker);
 

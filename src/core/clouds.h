@@ -12,6 +12,7 @@ struct mauth_cloud {
 	const char *resource;           /* what the scopes begin with */
 	const char *graph;              /* Microsoft Graph: where to ask, and what its scope begins with */
 	const char *app_resource;       /* the same for app-only access, where Microsoft names another host */
+	const char *autodiscover;       /* who tells where a mailbox is */
 	struct mauth_endpoint endpoints[MAUTH_SERVICE_COUNT];
 };
 

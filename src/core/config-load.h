@@ -44,6 +44,9 @@ enum mauth_status mauth_load_map(struct mauth_loader *loader, const struct mauth
 /* What the application of tenant proves itself with. */
 enum mauth_status mauth_load_credentials(struct mauth_loader *loader, const struct mauth_conf_section *section,
 					 struct mauth_tenant *tenant, struct mauth_error *error_r);
+/* Who says where the mailboxes of tenant are. autodiscover: the cloud's. */
+enum mauth_status mauth_load_hybrid(struct mauth_loader *loader, const struct mauth_conf_section *section,
+				    struct mauth_tenant *tenant, const char *autodiscover, struct mauth_error *error_r);
 /* The title of section, new and the caller's. MAUTH_CONFIG if it is no name. */
 enum mauth_status mauth_load_name(struct mauth_loader *loader, const struct mauth_conf_section *section, char **name_r,
 				  struct mauth_error *error_r);

@@ -82,6 +82,10 @@ static cfg_opt_t tenant_opts[] = {
 	VALUE("graph"),
 	VALUE("ca_file"),
 	VALUE("proxy"),
+	LIST("mailbox_sources"),
+	VALUE("mailbox_map"),
+	VALUE("mailbox_default"),
+	VALUE("autodiscover"),
 	VALUE("imap"),
 	VALUE("pop3"),
 	VALUE("submission"),
@@ -428,7 +432,7 @@ static int section_done(cfg_t *cfg, cfg_opt_t *opt)
 /* Nobody's word is a value of its own; of everything else none is a mistake. */
 static bool may_be_empty(const cfg_opt_t *opt)
 {
-	return strcmp(opt->name, "verified_by") == 0;
+	return strcmp(opt->name, "verified_by") == 0 || strcmp(opt->name, "mailbox_sources") == 0;
 }
 
 static bool is_empty_list(const cfg_opt_t *opt)

@@ -315,6 +315,11 @@ static enum mauth_status load_credentials(struct tenant_loader *t)
 	return mauth_load_credentials(t->loader, t->section, t->tenant, t->error_r);
 }
 
+static enum mauth_status load_hybrid(struct tenant_loader *t)
+{
+	return mauth_load_hybrid(t->loader, t->section, t->tenant, t->cloud->autodiscover, t->error_r);
+}
+
 static enum mauth_status load_rest(struct tenant_loader *t)
 {
 	const struct mauth_conf_value *upn_domain = get(t, "upn_domain"), *user_realm = get(t, "user_realm");
@@ -389,7 +394,7 @@ enum mauth_status mauth_load_tenant(struct mauth_loader *loader, const struct ma
 {
 	static enum mauth_status (*const steps[])(struct tenant_loader *t) = {
 		load_name, load_domains, load_ids, load_cloud, load_urls, load_scope, load_app_scope,
-		load_grants, load_verified_by, load_rest, load_credentials, check_grants,
+		load_grants, load_verified_by, load_rest, load_hybrid, load_credentials, check_grants,
 	};
 	struct mauth_config *config = loader->config;
 	struct mauth_tenant *tenant = mauth_new(sizeof(*tenant));

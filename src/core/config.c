@@ -33,7 +33,8 @@ static void tenant_free(struct mauth_tenant *tenant)
 {
 	char *const strings[] = { tenant->name, tenant->tenant_id, tenant->cloud, tenant->client_id, tenant->authority,
 				  tenant->token_url, tenant->device_code_url, tenant->scope, tenant->app_scope,
-				  tenant->graph, tenant->graph_scope, tenant->upn_domain, tenant->ca_file, tenant->proxy };
+				  tenant->graph, tenant->graph_scope, tenant->upn_domain, tenant->ca_file, tenant->proxy,
+				  tenant->mailbox_map, tenant->autodiscover };
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)
 		free(strings[i]);

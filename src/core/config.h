@@ -4,6 +4,7 @@
 /* modernauth.conf, read once into an immutable, reference-counted tree. A new file is a new tree; the old one stays
  * in force until the new one has been accepted as a whole. */
 
+#include "core/hybrid-line.h"
 #include "modernauth/modernauth.h"
 
 struct mauth_aadsts_table;
@@ -68,6 +69,10 @@ struct mauth_tenant {
 	char *ca_file;                       /* for the authority; NULL: system */
 	char *proxy;                         /* NULL: environment */
 	bool user_realm;                     /* ask the user realm before 50126 counts as a bad password */
+	bool side_by_passdb, side_by_map, side_by_autodiscover;      /* who is asked where a mailbox is, in this order */
+	enum mauth_side mailbox_default;     /* when none of them knows */
+	char *mailbox_map;                   /* path; NULL: none */
+	char *autodiscover;                  /* "https://outlook.office365.com", no slash at the end */
 	struct mauth_endpoint endpoints[MAUTH_SERVICE_COUNT];
 	unsigned char fingerprint[32];       /* of everything that decides which token a user gets */
 	size_t index;                        /* position in mauth_config.tenants */

@@ -134,15 +134,15 @@ struct mauth_secret *mauth_entra_device_poll_form(const struct mauth_tenant *ten
 	return end_form(&form);
 }
 
-char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn)
+static char *url_about(const char *base, const char *path, const char *user, const char *query)
 {
 	struct mauth_buf url = { 0 };
 	char *copy;
 
-	mauth_buf_puts(&url, tenant->authority);
-	mauth_buf_puts(&url, "/common/userrealm/");
-	append_encoded(&url, upn, strlen(upn));
-	mauth_buf_puts(&url, "?api-version=1.0");
+	mauth_buf_puts(&url, base);
+	mauth_buf_puts(&url, path);
+	append_encoded(&url, user, strlen(user));
+	mauth_buf_puts(&url, query);
 	copy = mauth_strndup(url.data, url.size);
 	mauth_buf_free(&url);
 	return copy;
@@ -150,14 +150,15 @@ char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn)
 
 char *mauth_entra_account_url(const struct mauth_tenant *tenant, const char *upn)
 {
-	struct mauth_buf url = { 0 };
-	char *copy;
+	return url_about(tenant->graph, "/v1.0/users/", upn, "?$select=accountEnabled,id");
+}
 
-	mauth_buf_puts(&url, tenant->graph);
-	mauth_buf_puts(&url, "/v1.0/users/");
-	append_encoded(&url, upn, strlen(upn));
-	mauth_buf_puts(&url, "?$select=accountEnabled,id");
-	copy = mauth_strndup(url.data, url.size);
-	mauth_buf_free(&url);
-	return copy;
+char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn)
+{
+	return url_about(tenant->authority, "/common/userrealm/", upn, "?api-version=1.0");
+}
+
+char *mauth_entra_autodiscover_url(const struct mauth_tenant *tenant, const char *address)
+{
+	return url_about(tenant->autodiscover, "/autodiscover/autodiscover.json/v1.0/", address, "?Protocol=AutodiscoverV1");
 }

@@ -79,6 +79,8 @@ unsigned int mauth_entra_retry_after(const char *retry_after, const char *date, 
 
 /* URL of the user realm lookup for upn; the caller frees. */
 char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn);
+/* URL that tells, unauthenticated, where the mailbox of address is; the caller frees. */
+char *mauth_entra_autodiscover_url(const struct mauth_tenant *tenant, const char *address);
 enum mauth_realm { MAUTH_REALM_UNKNOWN, MAUTH_REALM_MANAGED, MAUTH_REALM_FEDERATED };
 /* Reads its reply; anything unreadable is MAUTH_REALM_UNKNOWN. */
 enum mauth_realm mauth_entra_parse_realm(unsigned int http_status, const char *body, size_t size);

@@ -84,6 +84,11 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 		record->suberror = login->flight.suberror;
 		record->policy_id = login->flight.policy_id;
 	}
+	/* Where nobody was asked there is nothing to tell. */
+	if (login->side != MAUTH_SIDE_UNKNOWN && mauth_hybrid_is_set_up(login->where.tenant, login->side_source)) {
+		record->mailbox_side = mauth_side_name(login->side);
+		record->mailbox_source = mauth_side_source_name(login->side_source);
+	}
 	fill_where(login, record);
 }
 

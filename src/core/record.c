@@ -245,6 +245,8 @@ static void put_attempt_own(struct mauth_buf *buf, const struct mauth_attempt_re
 	put_text(buf, "grants_skipped", record->skipped, CLIENT_ID_MAX);
 	put_text(buf, "account", record->account, USER_MAX);
 	put_text(buf, "mailbox", record->mailbox, USER_MAX);
+	put_str(buf, "mailbox_side", record->mailbox_side);
+	put_str(buf, "mailbox_source", record->mailbox_source);
 	put_device(buf, record->device_id, record->device_name);
 	put_str(buf, "token_source", record->token_source);
 	put_str(buf, "token_id", record->token_id);

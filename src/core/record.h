@@ -29,6 +29,7 @@ struct mauth_attempt_record {
 	const char *grant;                           /* "password", "enrolled", "app", "client-token"; NULL if no token was wanted */
 	const char *skipped;                         /* grants that were not used, and why: "enrolled: not enrolled; app: ..." */
 	const char *account, *mailbox;               /* if they are not the login: whose token, what is opened */
+	const char *mailbox_side, *mailbox_source;   /* "cloud" or "onprem", and who says so: "passdb", "map", ... */
 	const char *device_id, *device_name;         /* of the device password that verified the login */
 	const char *token_source;                    /* "cache", "fetched", "joined", "client" */
 	const char *token_id;

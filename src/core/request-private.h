@@ -8,6 +8,7 @@
 /* Where an attempt is. */
 enum step {
 	STEP_ROUTE,      /* whose user is this, what does he want to open, and what do the rules say? */
+	STEP_SIDE,       /* is the mailbox in Exchange Online? */
 	STEP_ACT,        /* do what they say */
 	STEP_VERIFY,     /* has anybody here verified the password? */
 	STEP_GRANT,      /* which way to a token is next? */
@@ -43,12 +44,16 @@ struct mauth_login {
 	bool federated;                      /* the password grant was left out for that */
 	char device_id[MAUTH_DEVICE_ID_SIZE], device_name[MAUTH_DEVICE_NAME_MAX + 1];
 	char skipped[MAUTH_TEXT_MAX];
+	char *said_side;                     /* by an earlier passdb; NULL: nothing */
+	enum mauth_side side;                /* UNKNOWN: not asked (yet) */
+	enum mauth_side_source side_source;
 	struct mauth_timer *deadline;
 	struct mauth_flight_waiter *waiter;
 	struct mauth_device_waiter *device_waiter;
 	struct mauth_realm_waiter *realm_waiter;
 	struct mauth_account_waiter *account_waiter;
 	struct mauth_enrol_listener *enrol_listener;
+	struct mauth_hybrid_waiter *side_waiter;
 	struct login_hold *hold;             /* a call that cannot be cancelled is under way */
 	bool account_known;                  /* as enabled */
 	bool joined, asked, recorded;
@@ -86,6 +91,9 @@ enum step login_wait(struct mauth_login *login);
 /* request-policy.c */
 void login_decide(struct mauth_login *login);
 enum step login_step_act(struct mauth_login *login);
+
+/* request-side.c */
+enum step login_step_side(struct mauth_login *login);
 
 /* request-grant.c */
 enum step login_step_verify(struct mauth_login *login);

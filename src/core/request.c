@@ -83,6 +83,7 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->tls_protocol = mauth_strdup(attempt->tls_protocol);
 	login->verified_by_dovecot = attempt->verified_by_dovecot;
 	login->password_is_token = attempt->password_is_token;
+	login->said_side = mauth_strdup(attempt->mailbox_side);
 	login->timeout_msecs = broker->config->deadline_msecs;
 	if (attempt->timeout_msecs > 0 && attempt->timeout_msecs < login->timeout_msecs)
 		login->timeout_msecs = attempt->timeout_msecs;
@@ -105,6 +106,7 @@ void mauth_login_free(struct mauth_login *login)
 	mauth_realm_cancel(&login->realm_waiter);
 	mauth_account_cancel(&login->account_waiter);
 	mauth_enrol_unlisten(&login->enrol_listener);
+	mauth_hybrid_cancel(&login->side_waiter);
 	if (login->hold != NULL)
 		login->hold->login = NULL;
 	mauth_timer_remove(login->broker->host.loop, &login->deadline);
@@ -116,6 +118,7 @@ void mauth_login_free(struct mauth_login *login)
 	free(login->session);
 	free(login->client_id);
 	free(login->tls_protocol);
+	free(login->said_side);
 	mauth_secret_free(&login->password);
 	mauth_secret_free(&login->token);
 	free(login);
@@ -147,7 +150,7 @@ static enum step step_route(struct mauth_login *login)
 	if (status != MAUTH_OK)
 		return login_refuse(login, status == MAUTH_NOT_OURS ? "no tenant" : "user name", &error);
 	login_decide(login);
-	return STEP_ACT;
+	return STEP_SIDE;
 }
 
 static void deadline_passed(void *context)
@@ -163,6 +166,7 @@ static void deadline_passed(void *context)
 	mauth_realm_cancel(&login->realm_waiter);
 	mauth_account_cancel(&login->account_waiter);
 	mauth_enrol_unlisten(&login->enrol_listener);
+	mauth_hybrid_cancel(&login->side_waiter);
 	login->rule = "deadline";
 	mauth_fail(&login->error, MAUTH_TIMEOUT, 0, "no answer from Entra within %u ms", login->timeout_msecs);
 	login_make_ready(login, STEP_FINISH);
@@ -198,6 +202,9 @@ static void advance(struct mauth_login *login)
 		switch (login->step) {
 		case STEP_ROUTE:
 			login->step = step_route(login);
+			break;
+		case STEP_SIDE:
+			login->step = login_step_side(login);
 			break;
 		case STEP_ACT:
 			login->step = login_step_act(login);
@@ -270,7 +277,8 @@ void mauth_logins_wake(struct mauth_broker *broker)
 	for (login = broker->waiting; login != NULL; login = next) {
 		next = login->next;
 		if (login->waiter == NULL && login->device_waiter == NULL && login->realm_waiter == NULL &&
-		    login->account_waiter == NULL && login->enrol_listener == NULL && login->hold == NULL)
+		    login->account_waiter == NULL && login->enrol_listener == NULL && login->side_waiter == NULL &&
+		    login->hold == NULL)
 			login_make_ready(login, STEP_ROUTE);
 	}
 }

@@ -5,6 +5,7 @@
 
 #include "core/account-check.h"
 #include "core/broker.h"
+#include "core/hybrid.h"
 #include "core/mailbox.h"
 #include "core/mem.h"
 #include "core/policy.h"
@@ -22,6 +23,7 @@ struct mauth_broker {
 	struct mauth_enrolments *enrolments; /* the vault's */
 	struct mauth_enrols *enrols;
 	struct mauth_inventory *inventory;   /* NULL: the configuration wants none */
+	struct mauth_hybrid *hybrid;
 	struct mauth_timer *tend;
 	int64_t credentials_day;             /* on which ends of credentials were looked at */
 	struct mauth_login *ready;           /* to be advanced in the next turn of the loop, oldest first */

@@ -80,6 +80,18 @@ static const char *const foreign_fields[] = {
 	"ssl", "starttls", "proxy_maybe", "proxy_always", "proxy_noauth", "proxy_mech", "nologin", "master", "pass",
 };
 
+/* Where the user's mailbox is, if an earlier passdb knows; NULL: none has said so. It is for the broker: hidden, the field goes
+ * to no client, and a second block of ours still finds it. */
+static const char *read_side_field(struct auth_request *request)
+{
+	struct auth_fields *fields = request->fields.extra_fields;
+	const char *side = t_strdup(auth_fields_find(fields, MAUTH_SIDE_FIELD));
+
+	if (side != NULL)
+		auth_fields_add(fields, MAUTH_SIDE_FIELD, side, AUTH_FIELD_FLAG_HIDDEN);
+	return side;
+}
+
 static bool fits_reply_line(const struct auth_request *request, const struct mauth_client_reply *reply)
 {
 	const struct auth_field *field;
@@ -387,6 +399,7 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.client_id = request->fields.client_id,
 		.verified_by_dovecot = mauth_passdb_is_verified(request),
 		.password_is_token = brings_token(request),
+		.mailbox_side = read_side_field(request),
 		.timeout_msecs = db->settings.timeout_msecs,
 	};
 
@@ -455,7 +468,9 @@ static void passdb_lookup_credentials(struct auth_request *request, lookup_crede
 		return;
 	}
 	/* With a mechanism this would be a login, and our OK without proxy fields a local one. */
-	if (request->mech != NULL || !find_service(request, false, &service)) {
+	/* And whose mailbox is elsewhere is not ours. */
+	if (request->mech != NULL || !find_service(request, false, &service) ||
+	    null_strcmp(read_side_field(request), "onprem") == 0) {
 		callback(PASSDB_RESULT_USER_UNKNOWN, NULL, 0, request);
 		return;
 	}

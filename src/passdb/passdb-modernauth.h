@@ -10,6 +10,8 @@
 #define MAUTH_PASSDB_TIMEOUT_MIN_MSECS 1000u
 #define MAUTH_PASSDB_TIMEOUT_MAX_MSECS 120000u
 #define MAUTH_PASSDB_TIMEOUT_MSECS 20000u
+/* The extra field by which an earlier passdb says where the mailbox is: "cloud" or "onprem". */
+#define MAUTH_SIDE_FIELD "modernauth_mailbox"
 
 /* Strings live as long as the module. */
 struct mauth_passdb_settings {

@@ -24,6 +24,7 @@ void world_open(struct world *world)
 	struct mauth_host host = {
 		.loop = fake_loop_loop(world->loop), .http = fake_http_http(world->http),
 		.log = &world->sinks.log, .audit = &world->sinks.audit,
+		.worker = world->worker, .files = world->files,
 	};
 
 	world->broker = mauth_broker_new(&host, world->config, NULL);

@@ -20,6 +20,8 @@ struct world {
 	struct fake_sinks sinks;
 	struct mauth_config *config;        /* to be changed before world_open() */
 	struct mauth_tenant *tenant;
+	const struct mauth_worker *worker;  /* as files: the test's, or NULL */
+	const struct mauth_files *files;
 	struct mauth_broker *broker;
 	char *secrets[2048];                /* that must not be seen anywhere */
 	size_t secrets_count;

@@ -84,6 +84,11 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_int_equal(tenant->grants[0], MAUTH_GRANT_PASSWORD);
 	assert_true(tenant->verified_by_device);
 	assert_true(tenant->verified_by_dovecot);
+	assert_true(tenant->side_by_passdb);
+	assert_false(tenant->side_by_map);
+	assert_false(tenant->side_by_autodiscover);
+	assert_null(tenant->mailbox_map);
+	assert_int_equal(tenant->mailbox_default, MAUTH_SIDE_CLOUD);
 	assert_true(tenant->client_tokens);
 	assert_int_equal(tenant->credentials_count, 0);
 	assert_true(tenant->user_realm);
@@ -118,6 +123,8 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"cloud = \"gcc-high\" client_id = " GUID " client_secret_file = /s\n"
 		"grants = {app, password, enrolled} verified_by = device client_tokens = off\n"
 		"app_scope = \"https://a.example/x/.default\" client_secret_expires = \"2028-02-29\"\n"
+		"mailbox_sources = {map, autodiscover} mailbox_map = /etc/boxes mailbox_default = onprem\n"
+		"autodiscover = \"https://ad.example/\"\n"
 		"upn_domain = \"Fabrikam.com\" user_realm = false scopes = {\"https://o.example/A\", "
 		"\"https://o.example/B\"}\n"
 		"check_accounts = no graph = \"https://graph.example:8444/\"\n"
@@ -174,6 +181,12 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_false(tenant->client_tokens);
 	assert_string_equal(tenant->app_scope, "https://a.example/x/.default");
 	assert_string_equal(tenant->device_code_url, "https://login.example:8443/" GUID "/oauth2/v2.0/devicecode");
+	assert_false(tenant->side_by_passdb);
+	assert_true(tenant->side_by_map);
+	assert_true(tenant->side_by_autodiscover);
+	assert_string_equal(tenant->mailbox_map, "/etc/boxes");
+	assert_string_equal(tenant->autodiscover, "https://ad.example");
+	assert_int_equal(tenant->mailbox_default, MAUTH_SIDE_ONPREM);
 	assert_string_equal(tenant->upn_domain, "fabrikam.com");
 	assert_false(tenant->user_realm);
 	assert_false(tenant->check_accounts);
@@ -198,29 +211,34 @@ static void every_setting_arrives_where_it_belongs(void **state)
 static void clouds_have_their_own_hosts(void **state)
 {
 	static const struct {
-		const char *cloud, *authority, *scope_begins, *app_scope, *graph, *imap, *submission;
+		const char *cloud, *authority, *scope_begins, *app_scope, *graph, *imap, *submission, *autodiscover;
 		bool us_government;
 	} clouds[] = {
 		{ "worldwide", "https://login.microsoftonline.com", "https://outlook.office.com/IMAP.",
 		  "https://outlook.office365.com/.default",
 		  "https://graph.microsoft.com",
-		  "outlook.office365.com", "smtp.office365.com", false },
+		  "outlook.office365.com", "smtp.office365.com",
+		  "https://outlook.office365.com", false },
 		{ "gcc", "https://login.microsoftonline.com", "https://outlook.office.com/IMAP.",
 		  "https://outlook.office365.com/.default",
 		  "https://graph.microsoft.com",
-		  "outlook.office365.com", "smtp.office365.com", false },
+		  "outlook.office365.com", "smtp.office365.com",
+		  "https://outlook.office365.com", false },
 		{ "gcc-high", "https://login.microsoftonline.us", "https://outlook.office365.us/IMAP.",
 		  "https://outlook.office365.us/.default",
 		  "https://graph.microsoft.us",
-		  "outlook.office365.us", "smtp.office365.us", true },
+		  "outlook.office365.us", "smtp.office365.us",
+		  "https://outlook.office365.us", true },
 		{ "dod", "https://login.microsoftonline.us", "https://outlook-dod.office365.us/IMAP.",
 		  "https://outlook-dod.office365.us/.default",
 		  "https://dod-graph.microsoft.us",
-		  "outlook-dod.office365.us", "outlook-dod.office365.us", true },
+		  "outlook-dod.office365.us", "outlook-dod.office365.us",
+		  "https://outlook-dod.office365.us", true },
 		{ "china", "https://login.partner.microsoftonline.cn", "https://partner.outlook.cn/IMAP.",
 		  "https://partner.outlook.cn/.default",
 		  "https://microsoftgraph.chinacloudapi.cn",
-		  "partner.outlook.cn", "smtp.partner.outlook.cn", false },
+		  "partner.outlook.cn", "smtp.partner.outlook.cn",
+		  "https://partner.outlook.cn", false },
 	};
 
 	for (size_t i = 0; i < sizeof(clouds) / sizeof(clouds[0]); i++) {
@@ -234,6 +252,7 @@ static void clouds_have_their_own_hosts(void **state)
 		tenant = config->tenants[0];
 		assert_string_equal(tenant->cloud, clouds[i].cloud);
 		assert_string_equal(tenant->authority, clouds[i].authority);
+		assert_string_equal(tenant->autodiscover, clouds[i].autodiscover);
 		assert_memory_equal(tenant->scope, clouds[i].scope_begins, strlen(clouds[i].scope_begins));
 		assert_string_equal(tenant->app_scope, clouds[i].app_scope);
 		assert_string_equal(tenant->graph, clouds[i].graph);
@@ -514,6 +533,9 @@ static void nobody_may_be_trusted_where_only_entra_decides(void **state)
 	assert_false(config->tenants[0]->verified_by_device);
 	assert_false(config->tenants[0]->verified_by_dovecot);
 	mauth_config_unref(&config);
+	config = load_or_fail(T("mailbox_sources = {}"), NULL);
+	assert_false(config->tenants[0]->side_by_passdb);
+	mauth_config_unref(&config);
 }
 
 static void a_secret_read_before_as_no_secret_is_checked_again(void **state)
@@ -536,7 +558,7 @@ static void odd_settings_are_accepted_with_a_warning(void **state)
 {
 	struct config_file files[] = {
 		{ CONFIG_PATH, "min_life = 20m\nlockout {\nthreshold = 10\nthreshold_us_government = 3 }\n"
-		  T("cloud = dod client_secret_file = /s"), 0, false },
+		  T("cloud = dod client_secret_file = /s mailbox_map = /boxes"), 0, false },
 		{ "/s", GUID, 0, false },
 		{ 0 }
 	};
@@ -547,6 +569,7 @@ static void odd_settings_are_accepted_with_a_warning(void **state)
 					   &config, NULL),
 			 MAUTH_OK);
 	assert_string_equal(warnings.data,
+		P "9: mailbox_map is never read: mailbox_sources does not have \"map\"\n"
 		P "9: client_secret_file: /s looks like the secret's ID; Entra wants its value (AADSTS7000215)\n"
 		P "1: refresh_ahead is shorter than min_life: tokens are never renewed in the background\n"
 		P "3: lockout threshold 10 is no protection; Entra itself locks an account after 10 bad passwords\n"

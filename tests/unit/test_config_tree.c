@@ -40,6 +40,9 @@ struct mauth_tenant *test_config_add(struct mauth_config *config, const char *na
 	tenant->grants_count = 1;
 	tenant->verified_by_device = tenant->verified_by_dovecot = true;
 	tenant->client_tokens = true;
+	tenant->side_by_passdb = true;
+	tenant->mailbox_default = MAUTH_SIDE_CLOUD;
+	tenant->autodiscover = mauth_strdup("https://outlook.example");
 	tenant->authority = mauth_strdup("https://login.example");
 	tenant->token_url = mauth_printf("https://login.example/%s/oauth2/v2.0/token", tenant->tenant_id);
 	tenant->device_code_url = mauth_printf("https://login.example/%s/oauth2/v2.0/devicecode", tenant->tenant_id);

@@ -95,6 +95,7 @@ static const struct mauth_attempt_record full = {
 	.token_id = "0123456789abcdef0123456789abcdef", .token_expires_at = 1795330140, .status = MAUTH_OK,
 	.correlation_id = "corr", .trace_id = "trace", .http_status = 200, .policy_id = "policy",
 	.upstream_host = "smtp.office365.com", .upstream_port = 587,
+	.mailbox_side = "cloud", .mailbox_source = "map",
 };
 
 static void an_attempt_has_every_field_in_its_place(void **state)
@@ -107,6 +108,8 @@ static void an_attempt_has_every_field_in_its_place(void **state)
 		{ "event.type", "[\"start\"]" },
 		{ "event.action", "basic-auth-intercepted" },
 		{ "event.outcome", "success" },
+		{ "modernauth.mailbox_side", "cloud" },
+		{ "modernauth.mailbox_source", "map" },
 		{ "event.provider", "dovecot-modernauth" },
 		{ "event.dataset", "dovecot.modernauth" },
 		{ "event.duration", "123456000" },
@@ -203,7 +206,8 @@ static void what_is_unknown_is_left_out(void **state)
 {
 	static const struct mauth_attempt_record empty = { .user = "" };
 	static const char *const absent[] = { "user", "source", "destination", "cloud", "trace", "http", "user_agent",
-					      "modernauth.upstream", "modernauth.session", "modernauth.token_id" };
+					      "modernauth.upstream", "modernauth.session", "modernauth.token_id",
+					      "modernauth.mailbox_side", "modernauth.mailbox_source" };
 	json_t *json = record_attempt(&empty);
 
 	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
