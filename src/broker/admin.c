@@ -246,6 +246,29 @@ static bool verb_status(struct mauth_session *session, const struct mauth_wire_l
 	return true;
 }
 
+/* Which domains have their mailboxes in which map: for "move-batch". */
+static bool verb_maps(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	const struct mauth_config *config = session->service->config;
+	int64_t rows = 0;
+
+	for (size_t i = 0; i < config->domains_count; i++) {
+		const struct mauth_tenant *tenant = config->domains[i].tenant;
+
+		admin_begin(session, line->id, "ROW");
+		mauth_wire_str(&session->out, "domain", config->domains[i].name);
+		mauth_wire_str(&session->out, "tenant", tenant->name);
+		mauth_wire_str(&session->out, "map", tenant->mailbox_map);
+		mauth_wire_str(&session->out, "in_force", tenant->side_by_map ? "yes" : "no");
+		admin_end(session);
+		rows++;
+	}
+	admin_begin(session, line->id, "OK");
+	mauth_wire_num(&session->out, "rows", rows);
+	admin_end(session);
+	return true;
+}
+
 bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_line *line)
 {
 	static const struct {
@@ -258,6 +281,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "DEVICE-EXPIRE", admin_device_expire }, { "REKEY", admin_rekey }, { "EXPORT", admin_export },
 		{ "IMPORT-LINE", admin_import_line }, { "IMPORT", admin_import }, { "REPORT", admin_report },
 		{ "INVENTORY-FORGET", admin_inventory_forget },
+		{ "MAPS", verb_maps },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -149,6 +149,15 @@ POSITIONAL("user")
 STR("tenant")
 BOOL("all")
 END
+}, {
+	.name = "modernauth move-batch",
+	.cmd = mauth_cmd_move_batch,
+	.usage = "--at <YYYY-MM-DDThh:mm:ssZ>|now [--to cloud|onprem] <file>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("file")
+STR("at")
+STR("to")
+END
 } };
 
 void doveadm_modernauth_plugin_init(struct module *module)
