@@ -437,6 +437,11 @@ class Bench:
             result = json.loads(line)
             self.report("micro", "%d entries" % result["entries"], "core", ns_per_hit=float(result["ns"]),
                         octets_per_entry=float(result["octets_per_entry"]))
+        out = subprocess.run([self.tool("sidebench"), "200000"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for line in out.splitlines():
+            result = json.loads(line)
+            self.report("micro", "map of %d" % result["entries"], "core", ns_per_decision=float(result["decision_ns"]),
+                        load_ms=float(result["load_ms"]), stall_ms=float(result["longest_stall_ms"]))
 
     def close(self):
         for name in list(self.instances):
