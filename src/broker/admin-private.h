@@ -70,5 +70,7 @@ bool admin_inventory_forget(struct mauth_session *session, const struct mauth_wi
 /* The client has read most of what was sent to it: there may be more. */
 void admin_report_drained(struct admin_op *op);
 void admin_report_free(struct admin_op *op);
+/* admin-explain.c */
+bool admin_explain(struct mauth_session *session, const struct mauth_wire_line *line);
 
 #endif

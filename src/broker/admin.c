@@ -282,6 +282,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "IMPORT-LINE", admin_import_line }, { "IMPORT", admin_import }, { "REPORT", admin_report },
 		{ "INVENTORY-FORGET", admin_inventory_forget },
 		{ "MAPS", verb_maps },
+		{ "EXPLAIN", admin_explain },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

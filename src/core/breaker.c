@@ -7,19 +7,21 @@
 /* Short enough that users do not wait long after the outage, long enough to be no load during it. */
 #define PAUSE_MAX_SECS 60u
 
-bool mauth_breaker_allow(struct mauth_breaker *breaker, int64_t mono_msecs, unsigned int *left_secs_r)
+bool mauth_breaker_is_open(const struct mauth_breaker *breaker, int64_t mono_msecs, unsigned int *left_secs_r)
 {
 	int64_t left = breaker->open_until - mono_msecs;
 
 	if (left_secs_r != NULL)
 		*left_secs_r = left > 0 ? (unsigned int)((left + 999) / 1000) : 0;
-	if (left > 0)
+	return left > 0 || (breaker->open_until != 0 && breaker->probing);
+}
+
+bool mauth_breaker_allow(struct mauth_breaker *breaker, int64_t mono_msecs, unsigned int *left_secs_r)
+{
+	if (mauth_breaker_is_open(breaker, mono_msecs, left_secs_r))
 		return false;
-	if (breaker->open_until == 0)
-		return true;
-	if (breaker->probing)
-		return false;
-	breaker->probing = true;
+	if (breaker->open_until != 0)
+		breaker->probing = true;
 	return true;
 }
 

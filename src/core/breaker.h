@@ -17,6 +17,8 @@ struct mauth_breaker {
 /* May a request be sent now? Taking the probe of the half-open state counts as asking. left_secs_r (may be NULL): how
  * long the pause still lasts. Every true must be followed by one success(), failure() or abandoned(). */
 bool mauth_breaker_allow(struct mauth_breaker *breaker, int64_t mono_msecs, unsigned int *left_secs_r);
+/* Would the next request not be sent? Asks without taking anything. left_secs_r as above. */
+bool mauth_breaker_is_open(const struct mauth_breaker *breaker, int64_t mono_msecs, unsigned int *left_secs_r);
 /* Does not end a pause that the server asked for: answers of earlier requests come late. */
 void mauth_breaker_success(struct mauth_breaker *breaker, int64_t mono_msecs);
 /* retry_after_secs: what the server asked for, 0: nothing. true: the breaker has opened with this failure. */

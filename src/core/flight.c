@@ -206,12 +206,12 @@ static struct flight *flight_begin(struct mauth_flights *flights, struct group *
 	return flight;
 }
 
-static enum mauth_status may_begin(struct mauth_flights *flights, const struct mauth_flight_want *want,
-				   struct mauth_error *error_r)
+enum mauth_status mauth_flights_may_begin(const struct mauth_flights *flights, const struct mauth_flight_want *want,
+					  struct mauth_error *error_r)
 {
 	const struct mauth_tenant *tenant = want->tenant;
 	const struct tenant_state *state = &flights->tenants[tenant->index];
-	struct mauth_breaker *breaker = &flights->tenants[tenant->index].breaker;
+	const struct mauth_breaker *breaker = &state->breaker;
 	unsigned int left;
 
 	if (state->config_until > flights_now_msecs(flights)) {
@@ -224,7 +224,7 @@ static enum mauth_status may_begin(struct mauth_flights *flights, const struct m
 		return MAUTH_INTERACTION;
 	if (flights->stats.flying >= FLIGHTS_MAX)
 		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "%u token requests are under way already", FLIGHTS_MAX);
-	if (mauth_breaker_allow(breaker, flights_now_msecs(flights), &left))
+	if (!mauth_breaker_is_open(breaker, flights_now_msecs(flights), &left))
 		return MAUTH_OK;
 	if (breaker->asked_to_wait)
 		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "Entra has asked for a pause (Retry-After), %u s left", left);
@@ -272,7 +272,8 @@ static struct flight *flight_get(struct mauth_flights *flights, struct group *gr
 		*parked_r = true;
 		return NULL;
 	}
-	if (may_begin(flights, want, error_r) != MAUTH_OK)
+	if (mauth_flights_may_begin(flights, want, error_r) != MAUTH_OK ||
+	    !mauth_breaker_allow(&flights->tenants[want->tenant->index].breaker, flights_now_msecs(flights), NULL))
 		return NULL;
 	return flight_begin(flights, group, want, verifier);
 }
@@ -316,6 +317,12 @@ void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_flig
 	group = group_of(flights, want);
 	if (flight_get(flights, group, want, &joined, &parked, NULL) == NULL)
 		group_release(flights, group);
+}
+
+bool mauth_flights_realm(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn,
+			 enum mauth_realm *realm_r)
+{
+	return mauth_realm_known(flights->realms, tenant, upn, realm_r);
 }
 
 bool mauth_flights_federated(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn)

@@ -66,8 +66,14 @@ struct mauth_flight_waiter *mauth_flight_join(struct mauth_flights *flights, con
 					      mauth_flight_fn *done, void *context, bool *joined_r,
 					      struct mauth_error *error_r);
 void mauth_flight_cancel(struct mauth_flight_waiter **waiter);
+/* Could a token be asked for now? Anything but MAUTH_OK is what mauth_flight_join() would fail with. */
+enum mauth_status mauth_flights_may_begin(const struct mauth_flights *flights, const struct mauth_flight_want *want,
+					  struct mauth_error *error_r);
 /* Fetches in the background, if nothing speaks against it. */
 void mauth_flight_refresh(struct mauth_flights *flights, const struct mauth_flight_want *want);
+/* What is known about the domain of upn; false: nothing. */
+bool mauth_flights_realm(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn,
+			 enum mauth_realm *realm_r);
 /* Is it known that the domain of upn is federated, so that the password grant is of no use? */
 bool mauth_flights_federated(const struct mauth_flights *flights, const struct mauth_tenant *tenant, const char *upn);
 /* Finds that out, as mauth_realm_ask() does. NULL: it is known already, or not to be asked (user_realm). */

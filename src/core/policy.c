@@ -2,6 +2,7 @@
 #include "core/policy.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -139,19 +140,38 @@ static bool match_networks(const struct mauth_rule *rule, const struct mauth_add
 	return rule->networks_count == 0;
 }
 
-static bool matches(const struct mauth_rule *rule, bool user_matches, void *context)
+static enum mauth_condition first_false(const struct mauth_rule *rule, bool user_matches, const struct matching *matching)
 {
-	const struct matching *matching = context;
 	const struct mauth_policy_question *question = matching->question;
 
 	if (rule->services != 0 && (rule->services & (1u << question->service)) == 0)
-		return false;
-	if (!match_networks(rule, matching->address) || !match_tls(rule->tls, question))
-		return false;
+		return MAUTH_CONDITION_PROTOCOLS;
+	if (!match_networks(rule, matching->address))
+		return MAUTH_CONDITION_NETWORKS;
+	if (!match_tls(rule->tls, question))
+		return MAUTH_CONDITION_TLS;
 	if (!user_matches && rule->users != NULL && !match_any(rule->users, question->user))
-		return false;
-	return match_known(rule->mechanisms, question->mechanism) && match_known(rule->client_ids, question->client_id) &&
-	       match_time(rule, question->now);
+		return MAUTH_CONDITION_USERS;
+	if (!match_known(rule->mechanisms, question->mechanism))
+		return MAUTH_CONDITION_MECHANISMS;
+	if (!match_known(rule->client_ids, question->client_id))
+		return MAUTH_CONDITION_CLIENT_IDS;
+	return match_time(rule, question->now) ? MAUTH_CONDITION_NONE : MAUTH_CONDITION_TIME;
+}
+
+static bool matches(const struct mauth_rule *rule, bool user_matches, void *context)
+{
+	return first_false(rule, user_matches, context) == MAUTH_CONDITION_NONE;
+}
+
+enum mauth_condition mauth_rule_first_false(const struct mauth_rule *rule, const struct mauth_policy_question *question)
+{
+	struct mauth_address address;
+	const struct matching matching = {
+		.question = question, .address = mauth_address_parse(question->client_ip, &address) ? &address : NULL,
+	};
+
+	return first_false(rule, false, &matching);
 }
 
 /* -- deciding ----------------------------------------------------------------------------------------------- */
@@ -168,6 +188,18 @@ unsigned int mauth_policy_days_left(int64_t until, int64_t now)
 	if (until == 0)
 		return UINT_MAX;
 	return until <= now ? 0 : (unsigned int)((until - now + DAY_SECS - 1) / DAY_SECS);
+}
+
+void mauth_policy_until_text(int64_t until, char text_r[static MAUTH_UNTIL_TEXT_SIZE])
+{
+	time_t last = (time_t)until - 1, first = (time_t)until;
+	struct tm day, utc;
+
+	*text_r = '\0';
+	if (localtime_r(&last, &day) != NULL && gmtime_r(&first, &utc) != NULL)
+		snprintf(text_r, MAUTH_UNTIL_TEXT_SIZE, "%04d-%02d-%02d, %04d-%02d-%02dT%02d:%02d:%02dZ", day.tm_year + 1900,
+			 day.tm_mon + 1, day.tm_mday, utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
+			 utc.tm_sec);
 }
 
 static size_t find_from(const struct mauth_config *config, size_t from, const struct mauth_policy_question *question)

@@ -90,6 +90,17 @@ unsigned int mauth_policy_days_left(int64_t until, int64_t now);
 
 /* The first rule that matches; NULL: none does, the tenant alone decides. */
 const struct mauth_rule *mauth_policy_find(const struct mauth_config *config, const struct mauth_policy_question *question);
+/* Why a rule does not match: the first of its conditions that does not hold. */
+enum mauth_condition {
+	MAUTH_CONDITION_NONE,                /* all hold: it matches */
+	MAUTH_CONDITION_PROTOCOLS, MAUTH_CONDITION_NETWORKS, MAUTH_CONDITION_TLS, MAUTH_CONDITION_USERS,
+	MAUTH_CONDITION_MECHANISMS, MAUTH_CONDITION_CLIENT_IDS, MAUTH_CONDITION_TIME
+};
+enum mauth_condition mauth_rule_first_false(const struct mauth_rule *rule, const struct mauth_policy_question *question);
+/* The day and the instant of an "until", for people: "2027-03-31, 2027-03-31T22:00:00Z". The day is the last one of the action,
+ * in the server's zone. */
+#define MAUTH_UNTIL_TEXT_SIZE 112u
+void mauth_policy_until_text(int64_t until, char text_r[static MAUTH_UNTIL_TEXT_SIZE]);
 /* Does a rule that names the client's mechanism decide? Rules that do not are about passwords, not about clients with a token. */
 bool mauth_rule_names_mechanism(const struct mauth_rule *rule);
 /* May a login that rule decides about open mailbox, which is not its own? rule NULL: no. */

@@ -8,14 +8,14 @@
 /* With less life than this a token is not worth handing out even when no other can be had. */
 #define LIFE_MIN_SECS 10
 
-static enum mauth_grant_type grant_of(const struct mauth_login *login)
+enum mauth_grant_type login_grant(const struct mauth_login *login)
 {
 	return login->grants[login->grants_at];
 }
 
-static struct mauth_flight_want want_of(const struct mauth_login *login)
+struct mauth_flight_want login_want(const struct mauth_login *login)
 {
-	enum mauth_grant_type grant = grant_of(login);
+	enum mauth_grant_type grant = login_grant(login);
 
 	return (struct mauth_flight_want){
 		.tenant = login->where.tenant, .grant = grant,
@@ -85,13 +85,12 @@ static enum step ask_devices(struct mauth_login *login)
 	return STEP_GRANT;
 }
 
-static enum step refuse_without_vault(struct mauth_login *login)
+const char *login_without_vault(const struct mauth_login *login, struct mauth_error *error_r)
 {
-	struct mauth_error error = login->broker->vault_error;
-
-	if (error.status == MAUTH_OK)
-		mauth_fail(&error, MAUTH_CONFIG, 0, "the store is not open");
-	return login_refuse(login, "store", &error);
+	*error_r = login->broker->vault_error;
+	if (error_r->status == MAUTH_OK)
+		mauth_fail(error_r, MAUTH_CONFIG, 0, "the store is not open");
+	return "store";
 }
 
 /* Without the store nobody can say whether this is a device password, and a token that Entra itself has given for this very
@@ -100,10 +99,12 @@ static enum step without_vault(struct mauth_login *login)
 {
 	struct mauth_cache *cache = login->broker->cache;
 	const struct mauth_cache_entry *entry;
+	struct mauth_error error;
+	const char *rule;
 
 	for (size_t i = 0; i < login->grants_count; i++) {
 		login->grants_at = i;
-		entry = grant_of(login) != MAUTH_GRANT_PASSWORD ? NULL :
+		entry = login_grant(login) != MAUTH_GRANT_PASSWORD ? NULL :
 			mauth_cache_find(cache, login->where.tenant->keys[MAUTH_GRANT_PASSWORD], login->where.account);
 		if (entry != NULL && mauth_cache_verify(cache, entry, login->password))
 			return STEP_CACHE;
@@ -112,7 +113,8 @@ static enum step without_vault(struct mauth_login *login)
 	/* A successor opens the store when its predecessor has left. */
 	if (login->broker->paused)
 		return login_wait(login);
-	return refuse_without_vault(login);
+	rule = login_without_vault(login, &error);
+	return login_refuse(login, rule, &error);
 }
 
 enum step login_step_verify(struct mauth_login *login)
@@ -136,22 +138,21 @@ enum step login_step_verify(struct mauth_login *login)
 
 static const char is_federated[] = "the domain is federated";
 
-static void skip(struct mauth_login *login, const char *why)
+void login_skip(struct mauth_login *login, const char *why)
 {
 	size_t used = strlen(login->skipped);
 
 	login->federated = login->federated || why == is_federated;
 	snprintf(login->skipped + used, sizeof(login->skipped) - used, "%s%s: %s", used > 0 ? "; " : "",
-		 mauth_grant_name(grant_of(login)), why);
+		 mauth_grant_name(login_grant(login)), why);
 	login->grants_at++;
 }
 
-/* NULL, or why this grant is not for this login. error_r: further words. */
-static const char *why_not(const struct mauth_login *login, struct mauth_error *error_r)
+const char *login_why_not(const struct mauth_login *login, struct mauth_error *error_r)
 {
 	const struct mauth_broker *broker = login->broker;
 
-	if (grant_of(login) == MAUTH_GRANT_PASSWORD) {
+	if (login_grant(login) == MAUTH_GRANT_PASSWORD) {
 		if (login->verified == MAUTH_VERIFIED_DEVICE)
 			return "a device password is none of Entra's";
 		if (login->grants_count > 1 &&
@@ -161,7 +162,7 @@ static const char *why_not(const struct mauth_login *login, struct mauth_error *
 	}
 	if (login->verified == MAUTH_VERIFIED_NONE)
 		return "nobody here has verified the password";
-	if (grant_of(login) == MAUTH_GRANT_APP)
+	if (login_grant(login) == MAUTH_GRANT_APP)
 		return NULL;
 	if (broker->vault == NULL) {
 		*error_r = broker->vault_error;
@@ -177,36 +178,43 @@ static bool has_devices(const struct mauth_login *login)
 								 login->where.tenant->name, login->where.login);
 }
 
-/* No way is open. */
-static enum step no_way(struct mauth_login *login)
+const char *login_no_way(const struct mauth_login *login, struct mauth_error *error_r)
 {
-	struct mauth_error error;
-
-	if (login_may_enrol(login))
-		return STEP_ENROL;
 	/* The password may be right for all that we know. Whoever has device passwords should have sent one. */
 	if (login->verified == MAUTH_VERIFIED_NONE && login->federated && !has_devices(login)) {
-		mauth_fail(&error, MAUTH_CONFIG, 0, "nobody here can verify the password: %s is federated, and no earlier passdb has "
+		mauth_fail(error_r, MAUTH_CONFIG, 0, "nobody here can verify the password: %s is federated, and no earlier passdb has "
 			   "accepted it", strrchr(login->where.account, '@') + 1);
-		snprintf(error.advice, sizeof(error.advice), "doveadm modernauth enroll %.320s, or a passdb before ours (skip = "
+		snprintf(error_r->advice, sizeof(error_r->advice), "doveadm modernauth enroll %.320s, or a passdb before ours (skip = "
 			 "unauthenticated)", login->where.account);
-		return login_refuse(login, "grants", &error);
+		return "grants";
 	}
 	/* Nobody knows whether there is one. */
 	if (login->verified != MAUTH_VERIFIED_NONE && login->broker->vault == NULL &&
 	    login_has_grant(login, MAUTH_GRANT_ENROLLED))
-		return refuse_without_vault(login);
+		return login_without_vault(login, error_r);
 	if (login->verified == MAUTH_VERIFIED_NONE) {
-		mauth_fail(&error, MAUTH_BAD_CREDENTIALS, 0, "no device password of this login, and no earlier passdb has "
+		mauth_fail(error_r, MAUTH_BAD_CREDENTIALS, 0, "no device password of this login, and no earlier passdb has "
 			   "accepted the password");
-		snprintf(error.advice, sizeof(error.advice), "if the user should get in: doveadm modernauth device add %.320s NAME, "
+		snprintf(error_r->advice, sizeof(error_r->advice), "if the user should get in: doveadm modernauth device add %.320s NAME, "
 			 "or a passdb before ours (skip = unauthenticated)", login->where.login);
-		return login_refuse(login, "tenant", &error);
+		return "tenant";
 	}
-	mauth_fail(&error, MAUTH_INTERACTION, 0, "the password is right, but there is no way to a token (%.400s)", login->skipped);
-	snprintf(error.advice, sizeof(error.advice), "doveadm modernauth enroll %.320s", login->where.account);
-	snprintf(error.tell, sizeof(error.tell), "This mailbox is not connected to Exchange Online. Ask your administrator.");
-	return login_refuse(login, "grants", &error);
+	mauth_fail(error_r, MAUTH_INTERACTION, 0, "the password is right, but there is no way to a token (%.400s)", login->skipped);
+	snprintf(error_r->advice, sizeof(error_r->advice), "doveadm modernauth enroll %.320s", login->where.account);
+	snprintf(error_r->tell, sizeof(error_r->tell), "This mailbox is not connected to Exchange Online. Ask your administrator.");
+	return "grants";
+}
+
+/* No way is open. */
+static enum step no_way(struct mauth_login *login)
+{
+	struct mauth_error error;
+	const char *rule;
+
+	if (login_may_enrol(login))
+		return STEP_ENROL;
+	rule = login_no_way(login, &error);
+	return login_refuse(login, rule, &error);
 }
 
 enum step login_step_grant(struct mauth_login *login)
@@ -215,16 +223,15 @@ enum step login_step_grant(struct mauth_login *login)
 	const char *why;
 
 	while (login->grants_at < login->grants_count) {
-		why = why_not(login, &error);
+		why = login_why_not(login, &error);
 		if (why == NULL)
 			return STEP_ACCOUNT;
-		skip(login, why);
+		login_skip(login, why);
 	}
 	return no_way(login);
 }
 
-/* A failure of our set-up or of the network leaves the other ways open; what Entra says of the user closes them all. */
-static bool may_go_on(const struct mauth_login *login)
+bool login_may_go_on(const struct mauth_login *login)
 {
 	const struct mauth_enrolment *enrolment;
 
@@ -232,7 +239,7 @@ static bool may_go_on(const struct mauth_login *login)
 		return false;
 	if (mauth_login_is_outage(login->error.status))
 		return true;
-	if (grant_of(login) != MAUTH_GRANT_ENROLLED || login->broker->enrolments == NULL)
+	if (login_grant(login) != MAUTH_GRANT_ENROLLED || login->broker->enrolments == NULL)
 		return false;
 	enrolment = mauth_enrolments_find(login->broker->enrolments, login->where.tenant->name, login->where.account);
 	return enrolment != NULL && enrolment->code != 0;
@@ -247,17 +254,17 @@ static enum step grant_failed(struct mauth_login *login)
 	if ((mauth_login_is_outage(first.status) || first.status == MAUTH_LOCKED) && login_fall_back(login))
 		return STEP_FINISH;
 	/* The password is right, and Entra wants to see the user: so be it. */
-	if (first.status == MAUTH_INTERACTION && grant_of(login) == MAUTH_GRANT_PASSWORD && login_may_enrol(login))
+	if (first.status == MAUTH_INTERACTION && login_grant(login) == MAUTH_GRANT_PASSWORD && login_may_enrol(login))
 		return STEP_ENROL;
-	if (!may_go_on(login))
+	if (!login_may_go_on(login))
 		return STEP_FINISH;
-	skip(login, first.text);
+	login_skip(login, first.text);
 	while (login->grants_at < login->grants_count) {
-		const char *why = why_not(login, &error);
+		const char *why = login_why_not(login, &error);
 
 		if (why == NULL)
 			return STEP_ACCOUNT;
-		skip(login, why);
+		login_skip(login, why);
 	}
 	/* There is none left: it stays the one that the record and the fallback are about. */
 	login->grants_at = at;
@@ -268,11 +275,11 @@ static enum step grant_failed(struct mauth_login *login)
 
 /* Where an earlier passdb has verified the password, it has looked at the account; an enrolment and a password are the user's,
  * and Entra looks at him. With the application's token and a device password nobody has. */
-static bool must_know_account(const struct mauth_login *login)
+bool login_must_know_account(const struct mauth_login *login)
 {
 	enum mauth_choice choice = login->policy == NULL ? MAUTH_AS_TENANT : login->policy->check_accounts;
 
-	if (grant_of(login) != MAUTH_GRANT_APP || login->verified != MAUTH_VERIFIED_DEVICE)
+	if (login_grant(login) != MAUTH_GRANT_APP || login->verified != MAUTH_VERIFIED_DEVICE)
 		return false;
 	return choice == MAUTH_AS_TENANT ? login->where.tenant->check_accounts : choice == MAUTH_YES;
 }
@@ -314,7 +321,7 @@ enum step login_step_account(struct mauth_login *login)
 	struct mauth_error error;
 
 	login->account_known = false;
-	if (!must_know_account(login))
+	if (!login_must_know_account(login))
 		return STEP_CACHE;
 	if (!mauth_account_known(accounts, tenant, login->where.login, &status, &error))
 		return ask_account(login);
@@ -331,7 +338,7 @@ enum step login_step_account(struct mauth_login *login)
 /* The token that this login may have: that of its own password, or one that needs no other proof than login->verified. */
 static struct mauth_cache_entry *own_entry(struct mauth_login *login)
 {
-	const struct mauth_flight_want want = want_of(login);
+	const struct mauth_flight_want want = login_want(login);
 	struct mauth_cache *cache = login->broker->cache;
 	struct mauth_cache_entry *entry = mauth_cache_find(cache, want.tenant->keys[want.grant], want.account);
 
@@ -340,7 +347,7 @@ static struct mauth_cache_entry *own_entry(struct mauth_login *login)
 	if (want.grant == MAUTH_GRANT_PASSWORD)
 		return mauth_cache_verify(cache, entry, login->password) ? entry : NULL;
 	/* Whatever led here. */
-	if (must_know_account(login) && !login->account_known)
+	if (login_must_know_account(login) && !login->account_known)
 		return NULL;
 	return login->verified != MAUTH_VERIFIED_NONE && !entry->bound ? entry : NULL;
 }
@@ -358,22 +365,30 @@ static enum step grant_cached(struct mauth_login *login, struct mauth_cache_entr
 	return STEP_FINISH;
 }
 
+bool login_entry_serves(const struct mauth_broker *broker, const struct mauth_cache_entry *entry)
+{
+	/* The upstream did not want this token: fetch another, but not with every login if it wants none at all. */
+	if (entry->refused && mauth_mono_msecs(broker->host.loop) / 1000 >= entry->refused_until)
+		return false;
+	return mauth_cache_life(broker->cache, entry) >= broker->config->min_life_secs;
+}
+
+bool login_entry_falls_back(const struct mauth_broker *broker, const struct mauth_cache_entry *entry)
+{
+	return !entry->refused && mauth_cache_life(broker->cache, entry) >= LIFE_MIN_SECS;
+}
+
 enum step login_step_cache(struct mauth_login *login)
 {
 	struct mauth_broker *broker = login->broker;
-	struct mauth_cache_entry *entry = own_entry(login);
 	int64_t now = mauth_mono_msecs(broker->host.loop) / 1000;
-	enum step miss = grant_of(login) == MAUTH_GRANT_PASSWORD ? STEP_SHIELD : STEP_FETCH;
+	struct mauth_cache_entry *entry = own_entry(login);
+	enum step miss = login_grant(login) == MAUTH_GRANT_PASSWORD ? STEP_SHIELD : STEP_FETCH;
 
-	if (entry == NULL)
-		return miss;
-	/* The upstream did not want this token: fetch another, but not with every login if it wants none at all. */
-	if (entry->refused && now >= entry->refused_until)
-		return miss;
-	if (mauth_cache_life(broker->cache, entry) < broker->config->min_life_secs)
+	if (entry == NULL || !login_entry_serves(broker, entry))
 		return miss;
 	if (now >= entry->refresh_mono && !broker->paused) {
-		const struct mauth_flight_want want = want_of(login);
+		const struct mauth_flight_want want = login_want(login);
 
 		/* Nobody waits for this one; a failure is tried again by a later login, not by each. */
 		entry->refresh_mono = now + 60;
@@ -386,10 +401,17 @@ bool login_fall_back(struct mauth_login *login)
 {
 	struct mauth_cache_entry *entry = own_entry(login);
 
-	if (entry == NULL || entry->refused || mauth_cache_life(login->broker->cache, entry) < LIFE_MIN_SECS)
+	if (entry == NULL || !login_entry_falls_back(login->broker, entry))
 		return false;
 	(void)grant_cached(login, entry);
 	return true;
+}
+
+void login_locked(unsigned int left_secs, struct mauth_error *error_r)
+{
+	mauth_fail(error_r, MAUTH_LOCKED, 0, "too many bad passwords for this user: not forwarded to Entra for %u s", left_secs);
+	snprintf(error_r->advice, sizeof(error_r->advice), "%s",
+		 "find the device that sends old passwords (the audit names its address) and correct it");
 }
 
 enum step login_step_shield(struct mauth_login *login)
@@ -416,9 +438,7 @@ enum step login_step_shield(struct mauth_login *login)
 	if (left == 0)
 		return STEP_FETCH;
 	broker->stats.from_memory++;
-	mauth_fail(&error, MAUTH_LOCKED, 0, "too many bad passwords for this user: not forwarded to Entra for %u s", left);
-	snprintf(error.advice, sizeof(error.advice), "%s",
-		 "find the device that sends old passwords (the audit names its address) and correct it");
+	login_locked(left, &error);
 	return login_refuse(login, "lock-out shield", &error);
 }
 
@@ -463,7 +483,7 @@ static void realm_answered(enum mauth_realm realm, void *context)
 /* A password that Entra cannot check is not sent there where another way may be open: true while that is being found out. */
 static bool must_ask_realm(struct mauth_login *login)
 {
-	if (grant_of(login) != MAUTH_GRANT_PASSWORD || login->grants_count < 2 || login->broker->paused)
+	if (login_grant(login) != MAUTH_GRANT_PASSWORD || login->grants_count < 2 || login->broker->paused)
 		return false;
 	login->realm_waiter = mauth_flights_ask_realm(login->broker->flights, login->where.tenant, login->where.account,
 						      realm_answered, login);
@@ -473,7 +493,7 @@ static bool must_ask_realm(struct mauth_login *login)
 enum step login_step_fetch(struct mauth_login *login)
 {
 	struct mauth_broker *broker = login->broker;
-	const struct mauth_flight_want want = want_of(login);
+	const struct mauth_flight_want want = login_want(login);
 
 	if (must_ask_realm(login))
 		return login_wait(login);

@@ -34,7 +34,7 @@ static enum mauth_status check_password(const struct mauth_login *login, struct 
 			  max);
 }
 
-static enum mauth_status check_mailbox(const struct mauth_login *login, struct mauth_error *error_r)
+enum mauth_status login_check_mailbox(const struct mauth_login *login, struct mauth_error *error_r)
 {
 	const struct mauth_mailbox *where = &login->where;
 
@@ -72,14 +72,8 @@ static enum step pass_token(struct mauth_login *login)
 	return STEP_FINISH;
 }
 
-static enum step upgrade(struct mauth_login *login)
+void login_take_grants(struct mauth_login *login)
 {
-	struct mauth_error error;
-
-	if (check_password(login, &error) != MAUTH_OK)
-		return login_refuse(login, "password form", &error);
-	if (check_mailbox(login, &error) != MAUTH_OK)
-		return login_refuse(login, "mailboxes", &error);
 	mauth_follow_link(login->broker, &login->where);
 	login->grants = login->where.tenant->grants;
 	login->grants_count = login->where.tenant->grants_count;
@@ -87,6 +81,17 @@ static enum step upgrade(struct mauth_login *login)
 		login->grants = login->policy->grants;
 		login->grants_count = login->policy->grants_count;
 	}
+}
+
+static enum step upgrade(struct mauth_login *login)
+{
+	struct mauth_error error;
+
+	if (check_password(login, &error) != MAUTH_OK)
+		return login_refuse(login, "password form", &error);
+	if (login_check_mailbox(login, &error) != MAUTH_OK)
+		return login_refuse(login, "mailboxes", &error);
+	login_take_grants(login);
 	return login->password_is_token ? pass_token(login) : STEP_VERIFY;
 }
 
@@ -114,21 +119,27 @@ static void default_message(const struct mauth_login *login, char *text, size_t 
 		snprintf(text, size, "Logging in with a password alone is switched off here. Ask your administrator.");
 }
 
-static enum step deny(struct mauth_login *login)
+void login_denied(const struct mauth_login *login, struct mauth_error *error_r)
 {
 	const struct mauth_rule *rule = login->policy;
+
+	mauth_fail(error_r, MAUTH_POLICY, 0, "rule \"%s\" denies %s%s", rule->name, mauth_service_name(login->service),
+		   login->verdict.expired ? " since its \"until\" is over" : "");
+	/* Also where other passdbs follow: that they know the password, too, is no reason. */
+	error_r->is_final = true;
+	if (rule->message != NULL)
+		snprintf(error_r->tell, sizeof(error_r->tell), "%s", rule->message);
+	else if (login->broker->config->explain_to_client)
+		default_message(login, error_r->tell, sizeof(error_r->tell));
+}
+
+static enum step deny(struct mauth_login *login)
+{
 	struct mauth_error error;
 
 	login->decision = "deny";
-	mauth_fail(&error, MAUTH_POLICY, 0, "rule \"%s\" denies %s%s", rule->name, mauth_service_name(login->service),
-		   login->verdict.expired ? " since its \"until\" is over" : "");
-	/* Also where other passdbs follow: that they know the password, too, is no reason. */
-	error.is_final = true;
-	if (rule->message != NULL)
-		snprintf(error.tell, sizeof(error.tell), "%s", rule->message);
-	else if (login->broker->config->explain_to_client)
-		default_message(login, error.tell, sizeof(error.tell));
-	return login_refuse(login, rule->name, &error);
+	login_denied(login, &error);
+	return login_refuse(login, login->policy->name, &error);
 }
 
 /* Nobody here looks at the password: Exchange does, as it always did. */
@@ -151,14 +162,19 @@ static enum step pass_password(struct mauth_login *login)
 	return STEP_FINISH;
 }
 
-enum step login_step_act(struct mauth_login *login)
+enum mauth_action login_action(const struct mauth_login *login)
 {
 	/* A client with a token of its own does what everybody is to do at last. Only a rule that names its mechanism is about
 	   it, or one that says where the mailbox is. */
 	if (login->password_is_token && login->verdict.action != MAUTH_ACTION_LOCAL &&
 	    !(mauth_rule_names_mechanism(login->policy) && login->verdict.action != MAUTH_ACTION_BASIC))
-		return upgrade(login);
-	switch (login->verdict.action) {
+		return MAUTH_ACTION_UPGRADE;
+	return login->verdict.action;
+}
+
+enum step login_step_act(struct mauth_login *login)
+{
+	switch (login_action(login)) {
 	case MAUTH_ACTION_UPGRADE:
 	case MAUTH_ACTION_COUNT:
 		break;

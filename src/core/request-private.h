@@ -90,12 +90,41 @@ enum step login_wait(struct mauth_login *login);
 
 /* request-policy.c */
 void login_decide(struct mauth_login *login);
+/* What is done, which for a client with a token of its own may be something else than verdict.action. */
+enum mauth_action login_action(const struct mauth_login *login);
+/* May it open the mailbox that it has asked for? */
+enum mauth_status login_check_mailbox(const struct mauth_login *login, struct mauth_error *error_r);
+/* Whose account it is, and the ways to a token that are open to it. */
+void login_take_grants(struct mauth_login *login);
+/* What the rule that denies says. */
+void login_denied(const struct mauth_login *login, struct mauth_error *error_r);
 enum step login_step_act(struct mauth_login *login);
 
 /* request-side.c */
 enum step login_step_side(struct mauth_login *login);
 
 /* request-grant.c */
+/* The one being tried, and the token that it would ask for. */
+enum mauth_grant_type login_grant(const struct mauth_login *login);
+struct mauth_flight_want login_want(const struct mauth_login *login);
+/* NULL, or why this grant is not for this login. error_r: further words. */
+const char *login_why_not(const struct mauth_login *login, struct mauth_error *error_r);
+/* On to the next grant. */
+void login_skip(struct mauth_login *login, const char *why);
+/* No grant is left and none was tried: *error_r says why, the answer is the word for the record. */
+const char *login_no_way(const struct mauth_login *login, struct mauth_error *error_r);
+/* The same for a login that needs the store. */
+const char *login_without_vault(const struct mauth_login *login, struct mauth_error *error_r);
+/* Has Graph to say that the account is enabled before this grant's token is given? */
+bool login_must_know_account(const struct mauth_login *login);
+/* May the next grant be tried after login->error? A failure of our set-up or of the network leaves the other ways open; what
+ * Entra says of the user closes them all. */
+bool login_may_go_on(const struct mauth_login *login);
+/* Is a cached token good enough without asking Entra; and if Entra cannot be asked? */
+bool login_entry_serves(const struct mauth_broker *broker, const struct mauth_cache_entry *entry);
+bool login_entry_falls_back(const struct mauth_broker *broker, const struct mauth_cache_entry *entry);
+/* What a user with too many bad passwords is refused with. */
+void login_locked(unsigned int left_secs, struct mauth_error *error_r);
 enum step login_step_verify(struct mauth_login *login);
 enum step login_step_grant(struct mauth_login *login);
 enum step login_step_account(struct mauth_login *login);

@@ -140,6 +140,17 @@ unsigned int mauth_shield_locked(struct mauth_shield *shield, uint32_t tenant, c
 	return user == NULL || user->locked_until <= now ? 0 : (unsigned int)(user->locked_until - now);
 }
 
+unsigned int mauth_shield_refusals(struct mauth_shield *shield, uint32_t tenant, const char *upn)
+{
+	const struct mauth_shield_user *user = user_find(shield, tenant, upn);
+	int64_t now = now_secs(shield);
+	unsigned int count = 0;
+
+	for (size_t i = 0; user != NULL && i < MAUTH_SHIELD_SLOTS; i++)
+		count += user->slots[i].until > now;
+	return count;
+}
+
 /* More than there are slots could never be counted. */
 static unsigned int reachable(unsigned int threshold)
 {

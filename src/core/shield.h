@@ -32,6 +32,8 @@ bool mauth_shield_remembers(struct mauth_shield *shield, uint32_t tenant, const 
 			    const struct mauth_secret *password, struct mauth_refusal *refusal_r);
 /* Seconds during which this user is not forwarded; 0 if he is. */
 unsigned int mauth_shield_locked(struct mauth_shield *shield, uint32_t tenant, const char *upn);
+/* How many passwords of this user are remembered as refused. */
+unsigned int mauth_shield_refusals(struct mauth_shield *shield, uint32_t tenant, const char *upn);
 /* How many requests with different passwords may be under way for this user without risking more than threshold bad
  * ones: threshold minus the bad ones in the window, at least 1. */
 unsigned int mauth_shield_allowance(struct mauth_shield *shield, uint32_t tenant, const char *upn,

@@ -11,6 +11,7 @@
 void mauth_cmd_status(struct doveadm_cmd_context *cctx);
 void mauth_cmd_list(struct doveadm_cmd_context *cctx);
 void mauth_cmd_show(struct doveadm_cmd_context *cctx);
+void mauth_cmd_explain(struct doveadm_cmd_context *cctx);
 void mauth_cmd_forget(struct doveadm_cmd_context *cctx);
 void mauth_cmd_revoke(struct doveadm_cmd_context *cctx);
 void mauth_cmd_enroll(struct doveadm_cmd_context *cctx);

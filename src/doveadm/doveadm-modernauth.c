@@ -39,6 +39,21 @@ DOVEADM_CMD_PARAMS_START
 POSITIONAL("user")
 END
 }, {
+	.name = "modernauth explain",
+	.cmd = mauth_cmd_explain,
+	.usage = "--user <user> --protocol <imap|pop3|submission> [--ip <address>] [--tls <none|TLSv1.2>] [--mechanism <PLAIN>] "
+		"[--client-id <text>] [--at <time>] [--verbose]",
+DOVEADM_CMD_PARAMS_START
+STR("user")
+STR("protocol")
+STR("ip")
+STR("tls")
+STR("mechanism")
+STR("client-id")
+STR("at")
+BOOL("verbose")
+END
+}, {
 	.name = "modernauth forget",
 	.cmd = mauth_cmd_forget,
 	.usage = "<user>",

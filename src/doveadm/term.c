@@ -147,6 +147,41 @@ bool mauth_date_parse(const char *text, int64_t *time_r)
 	return TRUE;
 }
 
+bool mauth_when_parse(const char *text, int64_t *time_r)
+{
+	const char *at = text + 10;
+	int hour = 0, minute = 0, second = 0;
+	int64_t day;
+	struct tm tm;
+	time_t t;
+
+	if (strlen(text) < 10 || !mauth_date_parse(t_strndup(text, 10), &day))
+		return FALSE;
+	if (*at != '\0') {
+		if (strlen(at) < 6 || *at != 'T' || at[3] != ':' || !parse_digits(at + 1, 2, &hour) ||
+		    !parse_digits(at + 4, 2, &minute))
+			return FALSE;
+		at += 6;
+		if (strlen(at) >= 3 && *at == ':') {
+			if (!parse_digits(at + 1, 2, &second))
+				return FALSE;
+			at += 3;
+		}
+		if (hour > 23 || minute > 59 || second > 59 || (*at != '\0' && strcmp(at, "Z") != 0))
+			return FALSE;
+	}
+	*time_r = day + hour * 3600 + minute * 60 + second;
+	if (*at == 'Z')
+		return TRUE;
+	/* The same digits, as this zone's. */
+	t = (time_t)*time_r;
+	if (gmtime_r(&t, &tm) == NULL)
+		return FALSE;
+	tm.tm_isdst = -1;
+	*time_r = mktime(&tm);
+	return TRUE;
+}
+
 bool mauth_interval_parse(const char *text, int64_t *secs_r)
 {
 	static const struct {

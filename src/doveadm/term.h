@@ -18,6 +18,8 @@ const char *mauth_time_short(int64_t time);
 const char *mauth_duration_text(int64_t secs);
 /* "2026-11-26": the first second of that day, UTC. */
 bool mauth_date_parse(const char *text, int64_t *time_r);
+/* "2026-11-26T10:00:00Z"; or without "Z", without seconds, without the time of day (midnight): in this machine's zone. */
+bool mauth_when_parse(const char *text, int64_t *time_r);
 /* "90s", "30m", "12h", "14d", "2w". */
 bool mauth_interval_parse(const char *text, int64_t *secs_r);
 

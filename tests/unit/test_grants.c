@@ -2,6 +2,7 @@
 /* Who is given a token, and by which way: who verified the password, the order of grants, what is cached. */
 #include "vault_world.h"
 
+#include "core/explain.h"
 #include "core/mem.h"
 #include "core/request-private.h"
 
@@ -103,6 +104,43 @@ static enum mauth_status expected(const struct combination *c, enum mauth_grant_
 	return verified == BY_NOBODY ? MAUTH_BAD_CREDENTIALS : MAUTH_INTERACTION;
 }
 
+struct explained {
+	const char *name;
+	char text[1200];
+};
+
+static void hear(const char *item, const char *name, const char *value, void *context)
+{
+	struct explained *explained = context;
+
+	if (strcmp(item, "outcome") == 0 && strcmp(name, explained->name) == 0)
+		snprintf(explained->text, sizeof(explained->text), "%s", value);
+}
+
+/* Whoever asks before must be told what will come of it. */
+static void check_explanation(struct vault_world *world, const struct combination *c)
+{
+	static const char *const names[] = { "password", "device password", "earlier passdb" };
+	const struct mauth_explain_question question = { .user = ALICE, .client_ip = "192.0.2.7", .tls = true };
+	struct explained explained = { .name = names[c->verified] };
+	enum mauth_grant_type grant;
+	enum mauth_status status = expected(c, &grant);
+	char needle[100];
+
+	/* To them an earlier passdb's word is worth nothing. */
+	if (strcmp(c->order->name, "P") == 0 && c->verified == BY_DOVECOT)
+		explained.name = names[BY_NOBODY];
+	mauth_broker_explain(world->w.broker, &question, hear, &explained);
+	if (status == MAUTH_OK)
+		snprintf(needle, sizeof(needle), "would be upgraded with grant %s (token %s", mauth_grant_name(grant),
+			 c->cached ? "in cache" : "fetched from Entra");
+	else
+		snprintf(needle, sizeof(needle), "would be refused (%s)", mauth_status_name(status));
+	if (strstr(explained.text, needle) == NULL)
+		fail_msg("grants %s, verified %d, state %d, cached %d: \"%s\" instead of \"%s\"", c->order->name, c->verified,
+			 c->state, c->cached, explained.text, needle);
+}
+
 static void check_combination(const struct combination *c)
 {
 	static const char *const tokens[] = { "cached-by-password", "cached-by-enrolment", "cached-by-app" };
@@ -123,6 +161,8 @@ static void check_combination(const struct combination *c)
 	make_state(&world, c->state);
 	for (enum mauth_grant_type g = 0; c->cached && g < MAUTH_GRANT_COUNT; g++)
 		world_cache(&world, g, tokens[g]);
+	if (c->right)
+		check_explanation(&world, c);
 	password = !c->right ? WRONG : c->verified == BY_DEVICE ? device : GOOD;
 	memset(&outcome, 0, sizeof(outcome));
 	world_start_verified(&world, ALICE, password, c->right && c->verified == BY_DOVECOT, &outcome);
