@@ -68,14 +68,15 @@ static void usage(void)
 }
 
 /* restrict_access_by_env() takes the user from the master; without one the broker would stay root. */
-static void drop_privileges(void)
+static void drop_privileges(bool runs_programs)
 {
 	restrict_access_by_env(RESTRICT_ACCESS_FLAG_ALLOW_ROOT, NULL);
 	if (geteuid() == 0)
 		i_fatal("service modernauth: user is not set: the broker does not run as root");
 	/* No core file, no ptrace and no /proc/self/environ of a process that holds tokens. */
 	restrict_access_set_dumpable(FALSE);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	/* Postfix's sendmail is setgid, Exim's setuid: it could do nothing. */
+	if (!runs_programs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		i_fatal("prctl(PR_SET_NO_NEW_PRIVS) failed: %m");
 }
 
@@ -109,7 +110,8 @@ int main(int argc, char *argv[])
 	broker_log = mauth_event_log_new(NULL);
 	if (mauth_service_init(&broker_service, &settings, mauth_ioloop(), broker_log, &error) != MAUTH_OK)
 		i_fatal("%s", error.text);
-	drop_privileges();
+	drop_privileges(broker_service.config != NULL && (broker_service.config->notice_mail_to != NULL ||
+							  broker_service.config->notice_command != NULL));
 	master_service_set_die_with_master(master_service, TRUE);
 	master_service_set_die_callback(master_service, master_gone);
 	master_service_init_finish(master_service);

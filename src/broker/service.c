@@ -2,6 +2,7 @@
 #include "broker/service.h"
 
 #include "broker/handover.h"
+#include "broker/run.h"
 #include "broker/session.h"
 #include "broker/storage.h"
 #include "core/mem.h"
@@ -131,6 +132,8 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 
 	service->http = mauth_http_curl_new(&http, service->loop, service->log);
 	service->audit = mauth_audit_file_new(service->config->audit_path, service->loop, service->log);
+	service->runner = mauth_runner_new(service->loop, service->log);
+	host.run = mauth_runner_run(service->runner);
 	host.http = mauth_http_curl_http(service->http);
 	host.audit = mauth_audit_file_sink(service->audit);
 	/* A thread of its own: a map of 200,000 lines must not keep device passwords waiting. */
@@ -263,6 +266,7 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_broker_free(&service->broker);
 	if (service->reader != NULL)
 		mauth_worker_thread_free(&service->reader);
+	mauth_runner_free(&service->runner);
 	if (service->http != NULL)
 		mauth_http_curl_free(&service->http);
 	if (service->audit != NULL)

@@ -20,6 +20,7 @@ enum mauth_role { MAUTH_ROLE_AUTH, MAUTH_ROLE_LOGIN, MAUTH_ROLE_ADMIN, MAUTH_ROL
 enum mauth_phase { MAUTH_PHASE_WAITING, MAUTH_PHASE_SERVING, MAUTH_PHASE_LEAVING };
 
 struct mauth_session;
+struct mauth_runner;
 struct mauth_storage;
 struct mauth_handover_out;
 struct mauth_handover_in;
@@ -43,6 +44,7 @@ struct mauth_service_state {
 	struct mauth_http_curl *http;
 	struct mauth_worker_thread *reader;  /* of files that change */
 	struct mauth_audit_file *audit;
+	struct mauth_runner *runner;         /* of the programs that notices are given to */
 	struct mauth_storage *storage;       /* open while we are alone */
 	struct mauth_broker *broker;         /* NULL while WAITING, until the verifier key is known */
 	uid_t role_uids[MAUTH_ROLE_COUNT];   /* who, besides root, may use a listener of that role */

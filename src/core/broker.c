@@ -4,6 +4,7 @@
 #include "core/inventory.h"
 #include "core/hybrid.h"
 #include "core/mem.h"
+#include "core/notices.h"
 #include "core/record.h"
 #include "core/request.h"
 
@@ -68,6 +69,7 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 			.keep_secs = config->inventory_keep_secs });
 	hybrid.key = &broker->key;
 	broker->hybrid = mauth_hybrid_new(&hybrid);
+	broker->notices = mauth_notices_new(broker);
 	mauth_broker_tend(broker);
 	return broker;
 }
@@ -82,6 +84,7 @@ void mauth_broker_free(struct mauth_broker **broker)
 	mauth_timer_remove(b->host.loop, &b->tend);
 	mauth_inventory_free(&b->inventory);
 	mauth_hybrid_free(&b->hybrid);
+	mauth_notices_free(&b->notices);
 	mauth_enrols_free(&b->enrols);
 	mauth_accounts_free(&b->accounts);
 	mauth_flights_free(&b->flights);
@@ -198,6 +201,11 @@ struct mauth_inventory *mauth_broker_inventory(const struct mauth_broker *broker
 struct mauth_enrols *mauth_broker_enrols(struct mauth_broker *broker)
 {
 	return broker->enrols;
+}
+
+struct mauth_notices *mauth_broker_notices(struct mauth_broker *broker)
+{
+	return broker->notices;
 }
 
 const struct mauth_error *mauth_broker_vault_error(const struct mauth_broker *broker)

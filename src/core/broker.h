@@ -12,6 +12,7 @@
 #include "modernauth/audit.h"
 #include "modernauth/files.h"
 #include "modernauth/worker.h"
+#include "modernauth/run.h"
 
 struct mauth_broker;
 struct mauth_inventory;
@@ -26,6 +27,7 @@ struct mauth_host {
 	const struct mauth_audit_sink *audit;
 	const struct mauth_worker *worker;   /* for files that change; NULL: there is none, as for the next */
 	const struct mauth_files *files;
+	const struct mauth_run *run;         /* for notices; NULL: nothing is run */
 };
 
 /* Takes a reference to config. key: a predecessor's, or NULL for a fresh one. */
@@ -77,6 +79,7 @@ struct mauth_vault *mauth_broker_vault(struct mauth_broker *broker);
 /* NULL: the configuration wants none. */
 struct mauth_inventory *mauth_broker_inventory(const struct mauth_broker *broker);
 struct mauth_enrols *mauth_broker_enrols(struct mauth_broker *broker);
+struct mauth_notices *mauth_broker_notices(struct mauth_broker *broker);
 /* Why there is no vault. */
 const struct mauth_error *mauth_broker_vault_error(const struct mauth_broker *broker);
 

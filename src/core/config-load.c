@@ -146,6 +146,11 @@ static enum mauth_status load_strings(struct mauth_loader *loader, struct mauth_
 		  load_separators },
 		{ "audit", "path", "/var/log/dovecot/modernauth-audit.jsonl",
 		  offsetof(struct mauth_config, audit_path), mauth_conf_path },
+		{ "notice", "mail_to", NULL, offsetof(struct mauth_config, notice_mail_to), mauth_conf_address },
+		{ "notice", "mail_from", NULL, offsetof(struct mauth_config, notice_mail_from), mauth_conf_address },
+		{ "notice", "sendmail", "/usr/sbin/sendmail", offsetof(struct mauth_config, notice_sendmail),
+		  mauth_conf_path },
+		{ "notice", "command", NULL, offsetof(struct mauth_config, notice_command), mauth_conf_path },
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {

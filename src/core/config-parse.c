@@ -61,6 +61,13 @@ static cfg_opt_t lockout_opts[] = {
 	VALUE("remember"),
 	CFG_END()
 };
+static cfg_opt_t notice_opts[] = {
+	VALUE("mail_to"),
+	VALUE("mail_from"),
+	VALUE("sendmail"),
+	VALUE("command"),
+	CFG_END()
+};
 static cfg_opt_t tenant_opts[] = {
 	LIST("domains"),
 	VALUE("tenant_id"),
@@ -144,14 +151,14 @@ static cfg_opt_t root_opts[] = {
 	VALUE("inventory_keep"),
 	SECTION("audit", audit_opts, 0),
 	SECTION("lockout", lockout_opts, 0),
+	SECTION("notice", notice_opts, 0),
 	SECTION("tenant", tenant_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	SECTION("rule", rule_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	SECTION("map", map_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	CFG_END()
 };
 
-enum mauth_status mauth_conf_fail(struct mauth_error *error_r, const char *path, unsigned int line,
-				  const char *fmt, ...)
+enum mauth_status mauth_conf_fail(struct mauth_error *error_r, const char *path, unsigned int line, const char *fmt, ...)
 {
 	char text[MAUTH_TEXT_MAX];
 	va_list args;
@@ -223,12 +230,11 @@ static void unknown_name(const cfg_t *cfg, const char *name)
 	static const struct {
 		const char *where;
 		const cfg_opt_t *opts;
-	} places[] = { { "outside of every section", root_opts },
-		       { "in the section \"audit\"", audit_opts },
-		       { "in the section \"lockout\"", lockout_opts },
-		       { "in a section tenant \"...\"", tenant_opts },
-		       { "in a section rule \"...\"", rule_opts },
-		       { "in a section map \"...\"", map_opts } };
+	} places[] = {
+		{ "outside of every section", root_opts }, { "in the section \"audit\"", audit_opts },
+		{ "in the section \"lockout\"", lockout_opts }, { "in the section \"notice\"", notice_opts },
+		{ "in a section tenant \"...\"", tenant_opts }, { "in a section rule \"...\"", rule_opts },
+		{ "in a section map \"...\"", map_opts } };
 	const char *near = nearest(cfg->opts, name);
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -276,8 +282,7 @@ static void report(cfg_t *cfg, const char *fmt, va_list args)
 	vsnprintf(text, sizeof(text), fmt, args);
 	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
 		if (strncmp(fmt, hints[i].begins, strlen(hints[i].begins)) == 0) {
-			mauth_conf_fail(current->error_r, current->path, (unsigned int)cfg->line, "%s; %s", text,
-					hints[i].expected);
+			mauth_conf_fail(current->error_r, current->path, (unsigned int)cfg->line, "%s; %s", text, hints[i].expected);
 			return;
 		}
 	}
@@ -302,8 +307,7 @@ static int refuse(const cfg_t *cfg, const char *fmt, ...)
 /* libconfuse lets the last of two equal settings win, silently. */
 static int refuse_second(const cfg_t *cfg)
 {
-	return refuse(cfg, "\"%s\" is set again, first on line %u; one of them is too many", current->replaced,
-		      current->replaced_line);
+	return refuse(cfg, "\"%s\" is set again, first on line %u; one of them is too many", current->replaced, current->replaced_line);
 }
 
 /* Something that every login may be compared with. */

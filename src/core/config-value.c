@@ -178,6 +178,21 @@ enum mauth_status mauth_conf_size(const struct mauth_conf_value *value, uint64_t
 	return read_range(value, units, min, max, "a size like \"64 MiB\"", size_r, error_r);
 }
 
+enum mauth_status mauth_conf_address(const struct mauth_conf_value *value, char **address_r, struct mauth_error *error_r)
+{
+	const char *text = value->text, *at = strchr(text, '@');
+	bool good = at != NULL && at != text && at[1] != '\0' && strchr(at + 1, '@') == NULL && *text != '-' &&
+		    strlen(text) <= MAUTH_USER_MAX;
+
+	for (const char *c = text; *c != '\0'; c++)
+		good = good && (is_alnum(*c) || *c == '@' || strchr("!#$%&'*+-/=?^_`{|}~.", *c) != NULL);
+	if (!good)
+		return mauth_conf_refuse(error_r, value, "%s = \"%s\"; one mail address like \"mailadmins@contoso.com\" was expected",
+					 value->name, text);
+	*address_r = mauth_strdup(text);
+	return MAUTH_OK;
+}
+
 enum mauth_status mauth_conf_user(const struct mauth_conf_value *value, char **user_r, struct mauth_error *error_r)
 {
 	const char *text = value->text;

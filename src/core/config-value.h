@@ -24,6 +24,8 @@ enum mauth_status mauth_conf_path(const struct mauth_conf_value *value, char **p
 /* A DNS domain with a dot in it, lower-cased. */
 enum mauth_status mauth_conf_domain(const struct mauth_conf_value *value, char **domain_r,
 				    struct mauth_error *error_r);
+/* A mail address that can be put into a header and an argument list: "name@host", ASCII without blanks, quotes, brackets, commas. */
+enum mauth_status mauth_conf_address(const struct mauth_conf_value *value, char **address_r, struct mauth_error *error_r);
 bool mauth_conf_is_guid(const char *text);
 bool mauth_conf_is_domain(const char *text);
 /* "https://host[:port][/path]" without a slash at the end. */

@@ -130,6 +130,8 @@ struct mauth_config {
 	unsigned int inventory_keep_secs;    /* rows that were not seen for so long are deleted, default 400 days */
 	bool self_service_generated;         /* self-service: we choose the device password, not the user */
 	unsigned int self_service_per_hour;  /* codes for all users together, default 60 */
+	char *notice_mail_to, *notice_mail_from;     /* of notices about ends; NULL: no mail; NULL: the same address */
+	char *notice_sendmail, *notice_command;      /* programs; NULL: none */
 	struct mauth_config_domain *domains; /* every tenant's, in order of name: mauth_config_tenant_for() looks here */
 	size_t domains_count;
 	struct mauth_config_file *files;     /* what was read besides the file itself */

@@ -24,6 +24,7 @@ struct mauth_broker {
 	struct mauth_enrols *enrols;
 	struct mauth_inventory *inventory;   /* NULL: the configuration wants none */
 	struct mauth_hybrid *hybrid;
+	struct mauth_notices *notices;
 	struct mauth_timer *tend;
 	int64_t credentials_day;             /* on which ends of credentials were looked at */
 	struct mauth_login *ready;           /* to be advanced in the next turn of the loop, oldest first */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What has to be done without anybody asking: enrolments are kept alive, ends of credentials are announced. */
+/* What has to be done without anybody asking: enrolments are kept alive, ends of credentials and rules are announced. */
+#include "core/notices.h"
 #include "core/request.h"
 
 #include <string.h>
@@ -73,6 +74,7 @@ static void tend(void *context)
 
 	broker->tend = NULL;
 	tend_credentials(broker);
+	mauth_notices_tend(broker->notices);
 	if (broker->enrolments != NULL && !broker->paused)
 		mauth_enrolments_tend(broker->enrolments, KEEP_ALIVE_MAX, keep_alive, broker);
 	mauth_broker_tend(broker);

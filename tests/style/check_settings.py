@@ -12,6 +12,7 @@ WITHOUT_DEFAULT = {
     ("", "default_domain"), ("", "aadsts_file"), ("tenant", "domains"), ("tenant", "tenant_id"),
     ("tenant", "client_id"), ("tenant", "client_secret_file"), ("tenant", "client_secret_expires"),
     ("tenant", "certificate_file"), ("tenant", "private_key_file"), ("", "key_file"),
+    ("notice", "mail_to"), ("notice", "mail_from"), ("notice", "command"),
     ("tenant", "upn_domain"), ("tenant", "ca_file"), ("tenant", "proxy"),
 }
 

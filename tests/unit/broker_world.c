@@ -25,6 +25,7 @@ void world_open(struct world *world)
 		.loop = fake_loop_loop(world->loop), .http = fake_http_http(world->http),
 		.log = &world->sinks.log, .audit = &world->sinks.audit,
 		.worker = world->worker, .files = world->files,
+		.run = world->run,
 	};
 
 	world->broker = mauth_broker_new(&host, world->config, NULL);

@@ -23,6 +23,7 @@ struct world {
 	const struct mauth_worker *worker;  /* as files: the test's, or NULL */
 	const struct mauth_files *files;
 	struct mauth_broker *broker;
+	const struct mauth_run *run;        /* of the host; NULL: it runs nothing */
 	char *secrets[2048];                /* that must not be seen anywhere */
 	size_t secrets_count;
 };

@@ -65,6 +65,10 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_false(config->self_service_generated);
 	assert_int_equal(config->self_service_per_hour, 60);
 	assert_string_equal(config->mailbox_separators, "\\");
+	assert_null(config->notice_mail_to);
+	assert_null(config->notice_mail_from);
+	assert_string_equal(config->notice_sendmail, "/usr/sbin/sendmail");
+	assert_null(config->notice_command);
 	assert_non_null(config->aadsts);
 	assert_int_equal(config->files_count, 0);
 	assert_string_equal(mauth_secret_expose(config->text), TENANT(""));
@@ -117,6 +121,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"self_service_password = generated self_service_codes_per_hour = 5 mailbox_separators = \"+\\\\#\"\n"
 		"inventory = no inventory_max = 100 inventory_keep = 30d\n"
 		"audit { path = /a.jsonl required = no } # comment\n"
+		"notice { mail_to = \"a+b@c.example\" mail_from = d@localhost sendmail = /s/m command = \"/c\" }\n"
 		"lockout { threshold = 6 threshold_us_government = 1 window = 1m duration = 2m remember = 3m }\n"
 		"tenant contoso { /* a\n comment */ domains = {\"Contoso.COM\", b.example}\n tenant_id = " GUID
 		"\n"
@@ -163,6 +168,10 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_true(config->self_service_generated);
 	assert_int_equal(config->self_service_per_hour, 5);
 	assert_string_equal(config->mailbox_separators, "+\\#");
+	assert_string_equal(config->notice_mail_to, "a+b@c.example");
+	assert_string_equal(config->notice_mail_from, "d@localhost");
+	assert_string_equal(config->notice_sendmail, "/s/m");
+	assert_string_equal(config->notice_command, "/c");
 
 	assert_string_equal(tenant->domains[0], "contoso.com");
 	assert_string_equal(tenant->domains[1], "b.example");
