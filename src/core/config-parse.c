@@ -171,43 +171,15 @@ enum mauth_status mauth_conf_fail(struct mauth_error *error_r, const char *path,
 
 /* -- a name that does not exist -- */
 
-#define NAME_MAX_LEN 40u
-
-/* Levenshtein's distance; both are at most NAME_MAX_LEN long. */
-static unsigned int distance(const char *a, const char *b)
-{
-	unsigned int row[NAME_MAX_LEN + 1];
-	size_t b_len = strlen(b);
-
-	for (size_t j = 0; j <= b_len; j++)
-		row[j] = (unsigned int)j;
-	for (size_t i = 0; a[i] != '\0'; i++) {
-		unsigned int diagonal = row[0];
-
-		row[0] = (unsigned int)i + 1;
-		for (size_t j = 0; j < b_len; j++) {
-			unsigned int above = row[j + 1], best = diagonal + (a[i] != b[j]);
-
-			if (above + 1 < best)
-				best = above + 1;
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			row[j + 1] = best;
-			diagonal = above;
-		}
-	}
-	return row[b_len];
-}
-
 static const char *nearest(const cfg_opt_t *opts, const char *name)
 {
 	const char *best = NULL;
 	unsigned int best_distance = 4;
 
-	if (strlen(name) > NAME_MAX_LEN)
+	if (strlen(name) > MAUTH_CONF_NAME_MAX)
 		return NULL;
 	for (; opts->name != NULL; opts++) {
-		unsigned int d = distance(name, opts->name);
+		unsigned int d = mauth_conf_distance(name, opts->name);
 
 		/* Half of the letters wrong is another word, not a slip. */
 		if (d < best_distance && (size_t)2 * d < strlen(opts->name)) {

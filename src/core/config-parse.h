@@ -48,6 +48,10 @@ const struct mauth_conf_value *mauth_conf_get(const struct mauth_conf_section *s
 const struct mauth_conf_value *mauth_conf_next(const struct mauth_conf_section *section,
 					       const struct mauth_conf_value *value);
 
+#define MAUTH_CONF_NAME_MAX 40u
+/* Levenshtein's distance of two names; both are at most MAUTH_CONF_NAME_MAX long. */
+unsigned int mauth_conf_distance(const char *a, const char *b);
+
 /* MAUTH_CONFIG with "path:line: text". */
 enum mauth_status mauth_conf_fail(struct mauth_error *error_r, const char *path, unsigned int line,
 				  const char *fmt, ...) MAUTH_PRINTF(4, 5);
