@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TERM_WORD_MAX 128u
 #define MESSAGE_MAX 200u
@@ -189,25 +188,18 @@ static enum mauth_status load_message(struct rule_loader *r)
 	return MAUTH_OK;
 }
 
-/* The server's own day ends when its clocks say so, whatever they did in the night before. */
 static enum mauth_status load_until(struct rule_loader *r)
 {
 	const struct mauth_conf_value *value = get(r, "until");
 	int64_t end;
-	time_t secs;
-	struct tm day;
 
 	if (value == NULL)
 		return MAUTH_OK;
 	if (mauth_conf_date(value, &end, r->error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
-	secs = (time_t)end;
-	if (gmtime_r(&secs, &day) == NULL)
+	r->rule->until = mauth_policy_day_end(end);
+	if (r->rule->until == 0)
 		return mauth_conf_refuse(r->error_r, value, "until = \"%s\" is out of range", value->text);
-	day.tm_mday++;
-	day.tm_hour = day.tm_min = day.tm_sec = 0;
-	day.tm_isdst = -1;
-	r->rule->until = (int64_t)mktime(&day);
 	return MAUTH_OK;
 }
 

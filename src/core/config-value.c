@@ -141,14 +141,12 @@ enum mauth_status mauth_conf_time(const struct mauth_conf_value *value, int64_t 
 	return status;
 }
 
-/* Entra's portal shows the last day of a secret, not its hour: the day counts as a whole. */
-enum mauth_status mauth_conf_date(const struct mauth_conf_value *value, int64_t *end_r, struct mauth_error *error_r)
+bool mauth_day_parse(const char *text, int64_t *last_r)
 {
 	static const char shape[] = "dddd-dd-dd";
-	const char *text = value->text;
 	struct tm day = { .tm_hour = 23, .tm_min = 59, .tm_sec = 59 };
 	bool good = strlen(text) == sizeof(shape) - 1;
-	int64_t end = 0;
+	int64_t last = 0;
 
 	for (size_t i = 0; good && shape[i] != '\0'; i++)
 		good = shape[i] == 'd' ? is_digit(text[i]) : text[i] == shape[i];
@@ -156,16 +154,23 @@ enum mauth_status mauth_conf_date(const struct mauth_conf_value *value, int64_t 
 		day.tm_year = two_digits(text) * 100 + two_digits(text + 2) - 1900;
 		day.tm_mon = two_digits(text + 5) - 1;
 		day.tm_mday = two_digits(text + 8);
-		end = timegm(&day);
+		last = timegm(&day);
 		/* timegm() has made a 2 March of a 30 February. */
 		good = day.tm_year >= 100 && day.tm_mon == two_digits(text + 5) - 1 &&
 		       day.tm_mday == two_digits(text + 8);
 	}
-	if (!good)
-		return mauth_conf_refuse(error_r, value, "%s: \"%s\"; a date like \"2027-03-01\" was expected",
-					 value->name, text);
-	*end_r = end;
-	return MAUTH_OK;
+	if (good)
+		*last_r = last;
+	return good;
+}
+
+/* Entra's portal shows the last day of a secret, not its hour: the day counts as a whole. */
+enum mauth_status mauth_conf_date(const struct mauth_conf_value *value, int64_t *end_r, struct mauth_error *error_r)
+{
+	if (mauth_day_parse(value->text, end_r))
+		return MAUTH_OK;
+	return mauth_conf_refuse(error_r, value, "%s: \"%s\"; a date like \"2027-03-01\" was expected", value->name,
+				 value->text);
 }
 
 enum mauth_status mauth_conf_size(const struct mauth_conf_value *value, uint64_t min, uint64_t max, uint64_t *size_r,

@@ -13,7 +13,9 @@ enum mauth_status mauth_conf_number(const struct mauth_conf_value *value, unsign
 /* "500ms", "20s", "15m", "1h", "30d". min and max in milliseconds. */
 enum mauth_status mauth_conf_time(const struct mauth_conf_value *value, int64_t min, int64_t max, int64_t *msecs_r,
 				  struct mauth_error *error_r);
-/* "2027-03-01": the last second of that day in UTC. */
+/* "2027-03-01": the last second of that day in UTC. false: no such day. */
+bool mauth_day_parse(const char *text, int64_t *last_r);
+/* The same of a value. */
 enum mauth_status mauth_conf_date(const struct mauth_conf_value *value, int64_t *end_r, struct mauth_error *error_r);
 /* "64 MiB": KiB, MiB, GiB. min and max in octets. */
 enum mauth_status mauth_conf_size(const struct mauth_conf_value *value, uint64_t min, uint64_t max, uint64_t *size_r,

@@ -73,6 +73,8 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 		record->would = mauth_action_name(login->verdict.would);
 		record->would_rule = login->verdict.would_rule == NULL ? "tenant" : login->verdict.would_rule->name;
 	}
+	if (login->verdict.exception[0] != '\0')
+		record->exception = login->verdict.exception;
 	if (login->basic)
 		record->token_id = login->token_id;
 	/* The rule of the configuration that matched says more than that the tenant's settings let it pass. */

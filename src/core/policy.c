@@ -202,6 +202,32 @@ void mauth_policy_until_text(int64_t until, char text_r[static MAUTH_UNTIL_TEXT_
 			 utc.tm_sec);
 }
 
+/* A day ends when the clocks say so, whatever they did in the night before. */
+int64_t mauth_policy_day_end(int64_t at)
+{
+	time_t secs = (time_t)at;
+	struct tm day;
+	time_t end;
+
+	if (gmtime_r(&secs, &day) == NULL)
+		return 0;
+	day.tm_mday++;
+	day.tm_hour = day.tm_min = day.tm_sec = 0;
+	day.tm_isdst = -1;
+	end = mktime(&day);
+	return end > 0 ? (int64_t)end : 0;
+}
+
+void mauth_policy_last_day(int64_t until, char text_r[static MAUTH_DAY_TEXT_SIZE])
+{
+	time_t last = (time_t)until - 1;
+	struct tm day;
+
+	text_r[0] = '\0';
+	if (until > 0 && localtime_r(&last, &day) != NULL)
+		(void)strftime(text_r, MAUTH_DAY_TEXT_SIZE, "%Y-%m-%d", &day);
+}
+
 static size_t find_from(const struct mauth_config *config, size_t from, const struct mauth_policy_question *question)
 {
 	struct mauth_address address;

@@ -72,7 +72,9 @@ struct mauth_rule {
 };
 void mauth_rule_free(struct mauth_rule **rule);
 
-/* What the rules say to an attempt. */
+#define MAUTH_EXCEPTION_ID_SIZE 13u      /* with NUL */
+
+/* What the rules say to an attempt, and core/exceptions.h after them. */
 struct mauth_verdict {
 	enum mauth_action action;
 	const struct mauth_rule *rule;       /* the first that matches; NULL: none does, and the action is to upgrade */
@@ -80,6 +82,7 @@ struct mauth_verdict {
 	/* of MAUTH_ACTION_MONITOR: what it would be if nothing were only watched */
 	enum mauth_action would;
 	const struct mauth_rule *would_rule;
+	char exception[MAUTH_EXCEPTION_ID_SIZE];     /* the one that has made this of MAUTH_ACTION_DENY; "": none */
 };
 void mauth_policy_decide(const struct mauth_config *config, const struct mauth_policy_question *question,
 			 struct mauth_verdict *verdict_r);
@@ -87,6 +90,12 @@ void mauth_policy_decide(const struct mauth_config *config, const struct mauth_p
 enum mauth_action mauth_rule_action(const struct mauth_rule *rule, int64_t now);
 /* Days from now on in which until is not over, the day of until included; until 0: UINT_MAX. */
 unsigned int mauth_policy_days_left(int64_t until, int64_t now);
+/* Days are the server's own. The first second after the day that has the second at (UTC) in it: what "until" that day
+ * means. 0: no such day. */
+int64_t mauth_policy_day_end(int64_t at);
+/* The last day before until: "2027-03-31". */
+#define MAUTH_DAY_TEXT_SIZE 16u
+void mauth_policy_last_day(int64_t until, char text_r[static MAUTH_DAY_TEXT_SIZE]);
 
 /* The first rule that matches; NULL: none does, the tenant alone decides. */
 const struct mauth_rule *mauth_policy_find(const struct mauth_config *config, const struct mauth_policy_question *question);

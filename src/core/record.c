@@ -2,7 +2,10 @@
 #include "core/record.h"
 
 #include "core/client-id.h"
+#include "core/exceptions.h"
 #include "core/record-json.h"
+
+#include <stdlib.h>
 
 #define USER_MAX MAUTH_USER_MAX
 #define CLIENT_ID_MAX MAUTH_CLIENT_ID_MAX
@@ -238,6 +241,7 @@ static void put_attempt_own(struct mauth_buf *buf, const struct mauth_attempt_re
 	put_str(buf, "cloud", record->cloud);
 	put_str(buf, "decision", record->decision);
 	put_str(buf, "rule", record->rule);
+	put_str(buf, "exception", record->exception);
 	put_str(buf, "would", record->would);
 	put_str(buf, "would_rule", record->would_rule);
 	put_str(buf, "verified_by", mauth_verified_by_name(record->verified_by));
@@ -333,6 +337,28 @@ void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_re
 
 /* -- changes ------------------------------------------------------------------------------------------------ */
 
+/* "exception" is its id, as in records of attempts. */
+static void put_exception(struct mauth_buf *buf, const struct mauth_exception *exception)
+{
+	char services[MAUTH_SERVICES_TEXT_SIZE], network[MAUTH_NETWORK_TEXT_SIZE];
+	size_t allowed;
+
+	mauth_services_text(exception->services, services);
+	put_str(buf, "exception", exception->id);
+	allowed = put_open(buf, "allowed");
+	put_str(buf, "services", services);
+	put_text(buf, "users", exception->user, USER_MAX);
+	if (exception->has_network) {
+		mauth_network_format(&exception->network, network);
+		put_str(buf, "network", network);
+	}
+	put_str(buf, "action", mauth_action_name(exception->action));
+	put_time(buf, "until", exception->until, -1);
+	put_str(buf, "by", exception->by);
+	put_str(buf, "reason", exception->reason);
+	put_close(buf, allowed);
+}
+
 void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record *record)
 {
 	size_t event, own;
@@ -344,7 +370,10 @@ void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record
 	put_str(buf, "outcome", record->error == NULL ? "success" : "failure");
 	put_raw(buf, "provider", "\"dovecot-modernauth\",\"dataset\":\"dovecot.modernauth\"");
 	put_event_id(buf);
-	put_str(buf, "reason", record->error == NULL ? NULL : record->error->text);
+	if (record->error != NULL)
+		put_str(buf, "reason", record->error->text);
+	else if (record->exception != NULL)
+		put_str(buf, "reason", record->exception->reason);
 	put_close(buf, event);
 	put_user(buf, record->login, NULL, record->login == NULL || strrchr(record->login, '@') == NULL ? NULL :
 		 strrchr(record->login, '@') + 1);
@@ -358,8 +387,41 @@ void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record
 	put_text(buf, "account", record->account, USER_MAX);
 	put_text(buf, "mailbox", record->mailbox, USER_MAX);
 	put_device(buf, record->device_id, record->device_name);
+	if (record->by != NULL) {
+		put_str(buf, "by", record->by);
+		put_num(buf, "uid", record->uid);
+	}
+	if (record->exception != NULL)
+		put_exception(buf, record->exception);
 	put_close(buf, own);
 	put_end(buf);
+}
+
+/* For the log: which one, of whom and why. */
+static char *describe(const struct mauth_change_record *record)
+{
+	const struct mauth_exception *exception = record->exception;
+	char services[MAUTH_SERVICES_TEXT_SIZE], network[MAUTH_NETWORK_TEXT_SIZE] = "-", day[MAUTH_DAY_TEXT_SIZE];
+
+	mauth_services_text(exception->services, services);
+	mauth_policy_last_day(exception->until, day);
+	if (exception->has_network)
+		mauth_network_format(&exception->network, network);
+	return mauth_printf("exception=%s protocols=%s users=%.320s network=%s action=%s until=%s admin=%s: %s",
+			    exception->id, services, exception->user == NULL ? "-" : exception->user, network,
+			    mauth_action_name(exception->action), day, record->by == NULL ? "-" : record->by,
+			    exception->reason);
+}
+
+static void log_exception(const struct mauth_log *log, const struct mauth_change_record *record)
+{
+	const struct mauth_error *error = record->error;
+	char *text = describe(record);
+
+	mauth_log(log, error == NULL ? MAUTH_INFO : MAUTH_WARNING, "%s by %s: %s%s%s%s%s", record->action,
+		  record->actor, text, error != NULL ? ": " : "", error != NULL ? error->text : "",
+		  error != NULL && error->advice[0] != '\0' ? "; to do: " : "", error != NULL ? error->advice : "");
+	free(text);
 }
 
 void mauth_record_and_log_change(const struct mauth_audit_sink *audit, const struct mauth_log *log,
@@ -373,6 +435,10 @@ void mauth_record_and_log_change(const struct mauth_audit_sink *audit, const str
 	if (audit->append(audit->context, line.data, line.size, &failure) != MAUTH_OK)
 		mauth_log(log, MAUTH_ERROR, "no record of %s could be written: %s", record->action, failure.text);
 	mauth_buf_free(&line);
+	if (record->exception != NULL) {
+		log_exception(log, record);
+		return;
+	}
 	mauth_log(log, error == NULL ? MAUTH_INFO : MAUTH_WARNING, "%s by %s: user=%.320s tenant=%s%s%s%s%s%s%s", record->action,
 		  record->actor, record->login == NULL ? "-" : record->login,
 		  record->tenant_name == NULL ? "-" : record->tenant_name,

@@ -8,6 +8,8 @@
 #include "modernauth/audit.h"
 #include "modernauth/log.h"
 
+struct mauth_exception;
+
 /* Everything known about one attempt when it ends. Strings may be NULL: the field is then left out. User-supplied text
  * is escaped and cut (user 320 octets, client_id 512, others 256). */
 struct mauth_attempt_record {
@@ -24,6 +26,7 @@ struct mauth_attempt_record {
 	const char *client_id;
 	const char *decision;                        /* "upgrade", "pass", "basic", "refuse", "deny", "monitor", "local", "not-ours" */
 	const char *would, *would_rule;              /* monitor: what would have happened otherwise, and which rule says so */
+	const char *exception;                       /* the id of the exception that let it pass the rule */
 	const char *rule;                            /* what decided: "tenant contoso", "shield", "remembered bad password" */
 	enum mauth_verified_by verified_by;
 	const char *grant;                           /* "password", "enrolled", "app", "client-token"; NULL if no token was wanted */
@@ -56,7 +59,8 @@ struct mauth_upstream_record {
 };
 void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_record *record);
 
-/* What an admin, or a user by himself, has changed: enrolments, device passwords, keys. Strings may be NULL. */
+/* What an admin, or a user by himself, has changed: enrolments, device passwords, exceptions, keys. Strings may be
+ * NULL. */
 struct mauth_change_record {
 	int64_t wall_usecs;
 	const char *action;                          /* "enrolment-finished", "device-added", ... */
@@ -64,6 +68,9 @@ struct mauth_change_record {
 	const char *client_ip;
 	const char *login, *account, *mailbox, *tenant_name, *tenant_id;
 	const char *device_id, *device_name;
+	const struct mauth_exception *exception;     /* that was added, removed, or has ended */
+	const char *by;                              /* the admin, as doveadm says; with */
+	int64_t uid;                                 /* that of the process that asked */
 	const struct mauth_error *error;             /* NULL: it is done */
 };
 void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record *record);

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 void login_decide(struct mauth_login *login)
 {
@@ -17,6 +16,8 @@ void login_decide(struct mauth_login *login)
 	};
 
 	mauth_policy_decide(login->broker->config, &question, &login->verdict);
+	mauth_exceptions_apply(login->broker->vault == NULL ? NULL : mauth_vault_exceptions(login->broker->vault),
+			       &question, &login->verdict);
 	login->policy = login->verdict.rule;
 }
 
@@ -109,12 +110,11 @@ static enum step leave(struct mauth_login *login, const char *why)
 
 static void default_message(const struct mauth_login *login, char *text, size_t size)
 {
-	time_t last = (time_t)login->policy->until - 1;
-	struct tm day;
+	char day[MAUTH_DAY_TEXT_SIZE];
 
-	if (login->verdict.expired && localtime_r(&last, &day) != NULL)
-		snprintf(text, size, "Logging in with a password alone ended here on %04d-%02d-%02d. Ask your administrator.",
-			 day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+	mauth_policy_last_day(login->policy->until, day);
+	if (login->verdict.expired && day[0] != '\0')
+		snprintf(text, size, "Logging in with a password alone ended here on %s. Ask your administrator.", day);
 	else
 		snprintf(text, size, "Logging in with a password alone is switched off here. Ask your administrator.");
 }
@@ -137,6 +137,9 @@ static enum step deny(struct mauth_login *login)
 {
 	struct mauth_error error;
 
+	/* A successor opens the store, and sees the exceptions, when its predecessor has left. */
+	if (login->broker->vault == NULL && login->broker->paused)
+		return login_wait(login);
 	login->decision = "deny";
 	login_denied(login, &error);
 	return login_refuse(login, login->policy->name, &error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What has to be done without anybody asking: enrolments are kept alive, ends of credentials and rules are announced. */
 #include "core/notices.h"
+#include "core/record.h"
 #include "core/request.h"
 
 #include <string.h>
@@ -68,6 +69,17 @@ static void tend_credentials(struct mauth_broker *broker)
 	}
 }
 
+static void exception_ended(const struct mauth_exception *exception, const struct mauth_error *error, void *context)
+{
+	struct mauth_broker *broker = context;
+	const struct mauth_change_record record = {
+		.wall_usecs = mauth_wall_usecs(broker->host.loop), .action = "exception-ended", .actor = "expiry",
+		.exception = exception, .error = error,
+	};
+
+	mauth_record_and_log_change(broker->host.audit, broker->host.log, &record);
+}
+
 static void tend(void *context)
 {
 	struct mauth_broker *broker = context;
@@ -77,6 +89,8 @@ static void tend(void *context)
 	mauth_notices_tend(broker->notices);
 	if (broker->enrolments != NULL && !broker->paused)
 		mauth_enrolments_tend(broker->enrolments, KEEP_ALIVE_MAX, keep_alive, broker);
+	if (broker->vault != NULL && !broker->paused)
+		mauth_exceptions_tend(mauth_vault_exceptions(broker->vault), exception_ended, broker);
 	mauth_broker_tend(broker);
 }
 

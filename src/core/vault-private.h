@@ -14,6 +14,7 @@ struct mauth_vault {
 	struct mauth_verifier_key device_key;        /* of device passwords: sealed in the store */
 	struct mauth_enrolments *enrolments;
 	struct mauth_devices *devices;
+	struct mauth_exceptions *exceptions;
 	struct mauth_table links;
 	struct first_row *first_row;                 /* the key of device passwords is being written; NULL: no */
 	struct mauth_timer *first_row_again;

@@ -244,12 +244,16 @@ static enum mauth_status load_row(const struct mauth_store_row *row, void *conte
 		return mauth_enrolments_load(vault->enrolments, row, error_r);
 	if (strcmp(row->kind, MAUTH_DEVICE_KIND) == 0)
 		return mauth_devices_load(vault->devices, row, error_r);
+	if (strcmp(row->kind, MAUTH_EXCEPTION_KIND) == 0)
+		return mauth_exceptions_load(vault->exceptions, row, error_r);
 	return load_link(vault, row, error_r);
 }
 
 static enum mauth_status load_rows(struct mauth_vault *vault, struct mauth_error *error_r)
 {
-	static const char *const kinds[] = { MAUTH_ENROLMENT_KIND, MAUTH_DEVICE_KIND, MAUTH_LINK_KIND };
+	static const char *const kinds[] = {
+		MAUTH_ENROLMENT_KIND, MAUTH_DEVICE_KIND, MAUTH_EXCEPTION_KIND, MAUTH_LINK_KIND,
+	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		enum mauth_status status = mauth_store_each(vault->deps.store, kinds[i], load_row, vault, error_r);
@@ -274,6 +278,8 @@ enum mauth_status mauth_vault_open(const struct mauth_vault_deps *deps, struct m
 	vault->devices = mauth_devices_new(&(struct mauth_devices_deps){
 		.loop = deps->loop, .log = deps->log, .store = deps->store, .worker = deps->worker,
 		.key = &vault->device_key, .process_key = deps->process_key });
+	vault->exceptions = mauth_exceptions_new(&(struct mauth_exceptions_deps){
+		.loop = deps->loop, .log = deps->log, .store = deps->store });
 	status = read_keyring(vault, error_r);
 	if (status == MAUTH_OK)
 		status = read_device_key(vault, error_r);
@@ -299,6 +305,7 @@ void mauth_vault_free(struct mauth_vault **vault)
 	mauth_timer_remove(v->deps.loop, &v->first_row_again);
 	if (v->first_row != NULL)
 		v->first_row->vault = NULL;
+	mauth_exceptions_free(&v->exceptions);
 	mauth_devices_free(&v->devices);
 	mauth_enrolments_free(&v->enrolments);
 	while (v->links.oldest != NULL)
@@ -318,6 +325,11 @@ struct mauth_enrolments *mauth_vault_enrolments(struct mauth_vault *vault)
 struct mauth_devices *mauth_vault_devices(struct mauth_vault *vault)
 {
 	return vault->devices;
+}
+
+struct mauth_exceptions *mauth_vault_exceptions(struct mauth_vault *vault)
+{
+	return vault->exceptions;
 }
 
 const struct mauth_keyring *mauth_vault_keyring(const struct mauth_vault *vault)

@@ -57,6 +57,37 @@ static void check_links(struct vault_world *world)
 	}
 }
 
+static void ignore_exception(const struct mauth_exception *exception, const struct mauth_error *error, void *context)
+{
+	(void)context;
+	MUST(error == NULL && exception->ended);
+}
+
+static void check_exceptions(struct vault_world *world)
+{
+	struct mauth_exceptions *exceptions = mauth_vault_exceptions(world->vault);
+	const struct mauth_exception *exception = NULL;
+	struct mauth_exception again = { .services = 0 };
+
+	while ((exception = mauth_exceptions_next(exceptions, exception)) != NULL) {
+		struct mauth_buf text = { 0 };
+
+		MUST(exception->services != 0 && exception->until >= 0 && exception->created_at >= 0);
+		MUST(exception->action == MAUTH_ACTION_UPGRADE || exception->action == MAUTH_ACTION_BASIC);
+		MUST(strlen(exception->by) <= MAUTH_EXCEPTION_BY_MAX && mauth_is_utf8(exception->by, strlen(exception->by)));
+		MUST(strlen(exception->reason) <= MAUTH_EXCEPTION_REASON_MAX &&
+		     mauth_is_utf8(exception->reason, strlen(exception->reason)));
+		MUST(exception->user == NULL || mauth_exception_user_is_good(exception->user));
+		mauth_exception_encode(exception, &text);
+		MUST(mauth_exception_decode(text.data, text.size, &again));
+		MUST(again.services == exception->services && again.until == exception->until &&
+		     again.has_network == exception->has_network && strcmp(again.reason, exception->reason) == 0);
+		mauth_exception_clear(&again);
+		mauth_buf_free(&text);
+	}
+	mauth_exceptions_tend(exceptions, ignore_exception, NULL);
+}
+
 static void written(const struct mauth_error *error, void *context)
 {
 	MUST(error == NULL);
@@ -88,6 +119,7 @@ static void read_row(struct vault_world *world, const char *kind, const char *na
 	}
 	check_enrolments(world);
 	check_links(world);
+	check_exceptions(world);
 	/* What is kept in memory can be written, and read again. */
 	vault_world_restart(world);
 }
