@@ -86,7 +86,7 @@ struct mauth_storage *mauth_storage_new(struct mauth_service_state *service)
 
 /* -- opening ------------------------------------------------------------------------------------------------ */
 
-/* Do logins need it? */
+/* Do logins need it? It is opened in any case: the inventory is there, and what admins allow at run time. */
 static bool is_needed(const struct mauth_config *config)
 {
 	return mauth_config_has_grant(config, NULL, MAUTH_GRANT_ENROLLED) || mauth_config_has_grant(config, NULL, MAUTH_GRANT_APP);
@@ -139,10 +139,11 @@ static void say_failure(struct mauth_storage *storage, const struct mauth_error 
 	bool needed = is_needed(service->config);
 
 	if (strcmp(error->text, storage->said) != 0)
-		mauth_log(service->log, needed ? MAUTH_ERROR : MAUTH_WARNING, "the store cannot be opened: %s%s%s. %s",
-			  error->text, error->advice[0] != '\0' ? "; to do: " : "", error->advice, needed ?
-			  "Logins that need it get temporary failures until then" :
-			  "No login needs it; the inventory is in memory only until then (or say inventory = false)");
+		mauth_log(service->log, needed ? MAUTH_ERROR : MAUTH_WARNING,
+			  "the store cannot be opened: %s%s%s. %s; the inventory is in memory only, and no exception from the rules "
+			  "holds meanwhile",
+			  error->text, error->advice[0] != '\0' ? "; to do: " : "", error->advice,
+			  needed ? "Logins that need it get temporary failures until then" : "No grant needs it");
 	snprintf(storage->said, sizeof(storage->said), "%s", error->text);
 }
 
@@ -154,21 +155,19 @@ void mauth_storage_open(struct mauth_storage *storage)
 	if (service->broker == NULL || storage->vault != NULL)
 		return;
 	mauth_timer_remove(service->loop, &storage->retry);
-	if (!is_needed(service->config) && !service->config->inventory) {
-		mauth_fail(&error, MAUTH_CONFIG, 0, "no \"grants\" in modernauth.conf has \"enrolled\" or \"app\", and "
-			   "\"inventory\" is false");
-		mauth_broker_set_vault(service->broker, NULL, &error);
-		return;
-	}
 	if (storage->commits == NULL) {
 		storage->commits = mauth_worker_thread_new(service->loop, service->log);
 		storage->hashes = mauth_worker_thread_new(service->loop, service->log);
 	}
 	choose_key_path(storage);
 	if (open_vault(storage, &error) == MAUTH_OK) {
-		mauth_log(service->log, MAUTH_INFO, "the store is open: %zu enrolments, %zu device passwords, key %s",
+		mauth_log(service->log, MAUTH_INFO,
+			  "the store is open: %zu enrolments, %zu device passwords, %zu exceptions, key "
+			  "%s",
 			  mauth_enrolments_count(mauth_vault_enrolments(storage->vault)),
-			  mauth_devices_count(mauth_vault_devices(storage->vault)), mauth_vault_key_id(storage->vault));
+			  mauth_devices_count(mauth_vault_devices(storage->vault)),
+			  mauth_exceptions_count(mauth_vault_exceptions(storage->vault)),
+			  mauth_vault_key_id(storage->vault));
 		storage->said[0] = '\0';
 		mauth_broker_set_vault(service->broker, storage->vault, NULL);
 		return;
