@@ -14,9 +14,11 @@ struct admin_op {
 	struct mauth_session *session;       /* NULL: gone, nobody listens */
 	struct mauth_service_state *service;
 	uint32_t id;
+	uid_t uid;                           /* of who asks, as the kernel says */
 	struct mauth_mailbox where;          /* whom it is about */
 	char *device_name;
 	char *user;                          /* whom it is about, if that is no mailbox of ours */
+	char *by;                            /* who asks, as he says */
 	const char *action;                  /* of the record */
 	struct mauth_secret *password;
 	struct mauth_enrol_listener *listener;
@@ -57,6 +59,11 @@ bool admin_device_expire(struct mauth_session *session, const struct mauth_wire_
 void admin_device_row(struct mauth_session *session, uint32_t id, const char *item, const char *tenant, const char *user,
 		      const struct mauth_device *device);
 void admin_device_changed(const char *id, const struct mauth_error *error, void *context);
+
+/* admin-policy.c */
+bool admin_allow(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_disallow(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_policy(struct mauth_session *session, const struct mauth_wire_line *line);
 
 /* admin-store.c */
 bool admin_rekey(struct mauth_session *session, const struct mauth_wire_line *line);

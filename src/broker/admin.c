@@ -46,6 +46,7 @@ struct admin_op *admin_op_new(struct mauth_session *session, uint32_t id)
 	op->session = session;
 	op->service = session->service;
 	op->id = id;
+	op->uid = session->uid;
 	op->next = session->ops;
 	op->link = &session->ops;
 	if (op->next != NULL)
@@ -72,6 +73,7 @@ void admin_op_free(struct admin_op *op)
 	admin_report_free(op);
 	free(op->device_name);
 	free(op->user);
+	free(op->by);
 	free(op);
 }
 
@@ -204,6 +206,7 @@ static void put_store(struct mauth_session *session)
 	mauth_wire_num(&session->out, "enrolments", (int64_t)mauth_enrolments_count(mauth_vault_enrolments(vault)));
 	mauth_wire_num(&session->out, "enrolments_dead", (int64_t)dead);
 	mauth_wire_num(&session->out, "enrolments_pending", (int64_t)mauth_enrols_count(mauth_broker_enrols(broker)));
+	mauth_wire_num(&session->out, "exceptions", (int64_t)mauth_exceptions_count(mauth_vault_exceptions(vault)));
 	mauth_wire_num(&session->out, "device_passwords", (int64_t)mauth_devices_count(mauth_vault_devices(vault)));
 }
 
@@ -283,6 +286,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "INVENTORY-FORGET", admin_inventory_forget },
 		{ "MAPS", verb_maps },
 		{ "EXPLAIN", admin_explain },
+		{ "ALLOW", admin_allow }, { "DISALLOW", admin_disallow }, { "POLICY", admin_policy },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -21,9 +21,27 @@ enum mauth_phase { MAUTH_PHASE_WAITING, MAUTH_PHASE_SERVING, MAUTH_PHASE_LEAVING
 
 struct mauth_session;
 struct mauth_runner;
+struct mauth_service_state;
 struct mauth_storage;
 struct mauth_handover_out;
 struct mauth_handover_in;
+
+struct mauth_exception_new;
+
+/* Somebody whom an exception would concern. Strings live during the call; NULL: not known. */
+struct mauth_affected {
+	const char *user, *client, *network;
+	enum mauth_service service;
+	int64_t last_seen;
+};
+struct mauth_affected_counts {
+	size_t users, clients;
+};
+typedef void mauth_affected_row_fn(const struct mauth_affected *row, void *context);
+/* Calls row for everybody whom what describes by protocol, user and network, and counts them. false: nobody keeps an
+ * inventory. */
+typedef bool mauth_affected_fn(struct mauth_service_state *service, const struct mauth_exception_new *what,
+			       mauth_affected_row_fn *row, void *context, struct mauth_affected_counts *counts_r);
 
 struct mauth_service_settings {
 	const char *config_path;
@@ -46,6 +64,7 @@ struct mauth_service_state {
 	struct mauth_audit_file *audit;
 	struct mauth_runner *runner;         /* of the programs that notices are given to */
 	struct mauth_storage *storage;       /* open while we are alone */
+	mauth_affected_fn *affected;         /* who has been seen; NULL: nobody keeps an inventory */
 	struct mauth_broker *broker;         /* NULL while WAITING, until the verifier key is known */
 	uid_t role_uids[MAUTH_ROLE_COUNT];   /* who, besides root, may use a listener of that role */
 	int lock_fd;

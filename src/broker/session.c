@@ -22,13 +22,14 @@
 static void session_io(bool readable, bool writable, void *context);
 
 static enum mauth_status check_peer(const struct mauth_service_state *service, enum mauth_role role, int fd,
-				    struct mauth_error *error_r)
+				    uid_t *uid_r, struct mauth_error *error_r)
 {
 	struct ucred cred;
 	socklen_t size = sizeof(cred);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
 		return mauth_fail(error_r, MAUTH_CONFIG, errno, "SO_PEERCRED of a client failed: %s", strerror(errno));
+	*uid_r = cred.uid;
 	if (cred.uid == 0 || cred.uid == service->role_uids[role])
 		return MAUTH_OK;
 	return mauth_fail(error_r, MAUTH_CONFIG, 0,
@@ -50,7 +51,8 @@ static void hello_late(void *context)
 enum mauth_status mauth_session_new(struct mauth_service_state *service, enum mauth_role role, int fd,
 				    struct mauth_error *error_r)
 {
-	enum mauth_status status = check_peer(service, role, fd, error_r);
+	uid_t uid = 0;
+	enum mauth_status status = check_peer(service, role, fd, &uid, error_r);
 	struct mauth_session *session;
 
 	if (status != MAUTH_OK) {
@@ -61,6 +63,7 @@ enum mauth_status mauth_session_new(struct mauth_service_state *service, enum ma
 	session = mauth_new(sizeof(*session));
 	session->service = service;
 	session->role = role;
+	session->uid = uid;
 	session->fd = fd;
 	session->next = service->sessions;
 	session->link = &service->sessions;

@@ -17,6 +17,7 @@ struct mauth_session {
 	struct mauth_session *next, **link;
 	struct mauth_service_state *service;
 	enum mauth_role role;
+	uid_t uid;                           /* the peer's */
 	int fd;
 	struct mauth_watch *watch;
 	struct mauth_timer *flush, *hello_timer, *stall;

@@ -119,6 +119,33 @@ POSITIONAL("device")
 STR("at")
 END
 }, {
+	.name = "modernauth policy",
+	.cmd = mauth_cmd_policy,
+	.usage = "",
+DOVEADM_CMD_PARAMS_START
+END
+}, {
+	.name = "modernauth allow",
+	.cmd = mauth_cmd_allow,
+	.usage = "--protocol <imap|pop3|submission> [--user <pattern>] [--network <ip/bits>] [--action upgrade|basic] "
+		"--until <YYYY-MM-DD> --reason <text> [--yes]",
+DOVEADM_CMD_PARAMS_START
+STR("protocol")
+STR("user")
+STR("network")
+STR("action")
+STR("until")
+STR("reason")
+BOOL("yes")
+END
+}, {
+	.name = "modernauth disallow",
+	.cmd = mauth_cmd_disallow,
+	.usage = "<exception id>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("exception")
+END
+}, {
 	.name = "modernauth store rekey",
 	.cmd = mauth_cmd_store_rekey,
 	.usage = "",

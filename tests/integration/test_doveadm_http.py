@@ -40,6 +40,16 @@ def answer(request):
         request.code("ABCD-EFGH")
     elif request.verb == "SHOW":
         request.fail("user_unknown", "no such user")
+    elif request.verb == "ALLOW" and request["commit"] == "no":
+        request.ok(rows=0, tenant_wide="no" if request["user"] else "yes", tenants="contoso", inventory="no", until=1806530400,
+                   last_day="2027-03-31", days_left=125)
+    elif request.verb == "ALLOW":
+        request.ok(exception=request["by"], until=1806530400, last_day="2027-03-31", days_left=125)
+    elif request.verb == "POLICY":
+        request.row(order=1, kind="rule", name="the rest", state="active", action="deny")
+        request.ok(rows=1, store="open")
+    elif request.verb == "DISALLOW":
+        request.ok(exception=request["exception"])
     elif request.verb == "DEVICE-ADD":
         request.ok(device_id="abc", device_password="K7QM-8XTR")
     else:
@@ -93,6 +103,21 @@ def test_rows(api):
         [{"tokens": 2, "refusals": 1}], [{"tokens": 2, "refusals": 1, "enrolments": 0, "devices": 0}]]
     assert api.post(["modernauthDeviceAdd", {"user": "a", "name": "phone"}]) == [
         [{"device_id": "abc", "device_password": "K7QM-8XTR"}]]
+
+
+def test_exceptions(api):
+    """What is tenant-wide needs a yes; and nobody is there whose name could be told."""
+    what = {"protocol": "pop3", "until": "2027-03-31", "reason": "x"}
+    wide, said, narrow, removed, rows = api.post(
+        ["modernauthAllow", what], ["modernauthAllow", {**what, "yes": True}],
+        ["modernauthAllow", {**what, "user": "anna@contoso.com"}], ["modernauthDisallow", {"exception": "abc"}],
+        ["modernauthPolicy", {}])
+    assert wide == 64
+    assert said == [{"exception": "doveadm-server", "last_day": "2027-03-31", "until": "2027-03-31T22:00:00Z",
+                     "days_left": "125", "tenant_wide": "yes", "users": "", "clients": ""}]
+    assert narrow[0]["tenant_wide"] == "no" and removed == [{"exception": "abc", "state": "removed"}]
+    assert [row["name"] for row in rows] == ["the rest"] and rows[0]["order"] == 1
+    assert api.post(["modernauthAllow", {"protocol": "pop3"}], ["modernauthDisallow", {}]) == [64, 64]
 
 
 def test_enroll_answers_with_the_code(api):

@@ -2,6 +2,7 @@
 /* Two brokers in one process: the old one hands over to the new one through a real socket, as at a reload. */
 #include "broker/session.h"
 #include "core/inventory.h"
+#include "core/exceptions.h"
 #include "core/mem.h"
 #include "fake_sinks.h"
 #include "poll_loop.h"
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <pwd.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -419,6 +421,47 @@ static void requests_wait_for_the_handover(void **state)
 	(void)close(fd);
 }
 
+/* An inventory of 501 people, all alike. */
+static bool everybody(struct mauth_service_state *service, const struct mauth_exception_new *what,
+		      mauth_affected_row_fn *row, void *context, struct mauth_affected_counts *counts_r)
+{
+	assert_ptr_equal(service, &site->old);
+	assert_int_equal(what->services, 1u << MAUTH_SERVICE_POP3);
+	assert_string_equal(what->user, "*@contoso.com");
+	for (unsigned int i = 0; i < 501; i++)
+		row(&(struct mauth_affected){ .user = ALICE, .client = "a\tb", .service = MAUTH_SERVICE_POP3, .last_seen = 7 },
+		    context);
+	*counts_r = (struct mauth_affected_counts){ .users = 400, .clients = 450 };
+	return true;
+}
+
+#define DRY_RUN "\treason=x\tuser=*@Contoso.com\tcommit=no\n"
+
+static void who_is_affected_is_told_first(void **state)
+{
+	int fd = connect_as(&site->old, MAUTH_ROLE_ADMIN);
+	time_t tomorrow = time(NULL) + 86400;
+	char line[256], day[16];
+	struct tm tm;
+
+	(void)strftime(day, sizeof(day), "%Y-%m-%d", localtime_r(&tomorrow, &tm));
+	snprintf(line, sizeof(line), "ALLOW\t8\tprotocol=pop3\tuntil=%s" DRY_RUN, day);
+	say_text(fd, HELLO "ALLOW\t7\tprotocol=pop3\tuntil=2001-01-31" DRY_RUN);
+	expect(fd, "FAIL\t7\tcode=config\treason=the end of the exception lies in the past\t");
+	say_text(fd, line);
+	expect(fd, "OK\t8\trows=0\tshown=0\tinventory=no\tusers=0\tclients=0\taction=upgrade\tlast_day=");
+	expect(fd, "\ttenant_wide=yes\ttenants_count=1\ttenants=contoso\n");
+	site->old.affected = everybody;
+	line[6] = '9';
+	say_text(fd, line);
+	expect(fd, "ROW\t9\tuser=" ALICE "\tservice=pop3\tclient=a\001tb\tlast_seen=7\n");
+	expect(fd, "OK\t9\trows=501\tshown=500\tinventory=yes\tusers=400\tclients=450\t");
+	/* Nothing of this has allowed anything. */
+	say_text(fd, "POLICY\t10\n");
+	expect(fd, "OK\t10\trows=0\tstore=open\n");
+	(void)close(fd);
+}
+
 static void roles_have_their_own_verbs(void **state)
 {
 	static const struct {
@@ -700,6 +743,7 @@ int main(void)
 		CASE(warm_login_is_answered),
 		CASE(leaving_broker_sends_its_clients_on),
 		CASE(requests_wait_for_the_handover),
+		CASE(who_is_affected_is_told_first),
 		CASE(roles_have_their_own_verbs),
 		CASE(nonsense_ends_the_connection),
 		CASE(long_line_ends_the_connection),
