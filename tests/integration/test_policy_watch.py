@@ -33,7 +33,7 @@ ENDS = {"imap": rb"(?m)^(\w+ (OK|NO|BAD)|\+ ?|\* (OK|BYE)).*\n", "pop3": rb"(?m)
 def without_us(front):
     """Takes our passdb and our login plugin out of the drop-in."""
     text = front.read("10-modernauth.conf")
-    text = re.sub(r"(?m)^passdb \{\n  driver = modernauth\n.*\n\}\n", "", text)
+    text = re.sub(r"(?m)^passdb \{\n  driver = modernauth\n(.*\n)*?\}\n", "", text)
     text = re.sub(r"(?m)^login_plugin.*\n", "", text)
     assert "driver = modernauth" not in text and "login_plugins =" not in text
     front.write("10-modernauth.conf", text)
