@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/service.h"
 
+#include "broker/affected.h"
+
 #include "broker/handover.h"
 #include "broker/run.h"
 #include "broker/session.h"
@@ -140,6 +142,7 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	service->reader = mauth_worker_thread_new(service->loop, service->log);
 	host.worker = mauth_worker_thread_worker(service->reader);
 	service->broker = mauth_broker_new(&host, service->config, key);
+	service->affected = mauth_affected_by_inventory;
 	if (service->phase == MAUTH_PHASE_WAITING)
 		mauth_broker_pause(service->broker, true);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)

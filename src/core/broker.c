@@ -7,6 +7,7 @@
 #include "core/notices.h"
 #include "core/record.h"
 #include "core/request.h"
+#include "core/usage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +71,7 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	hybrid.key = &broker->key;
 	broker->hybrid = mauth_hybrid_new(&hybrid);
 	broker->notices = mauth_notices_new(broker);
+	mauth_usage_tell_notices(broker);
 	mauth_broker_tend(broker);
 	return broker;
 }

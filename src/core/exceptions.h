@@ -16,6 +16,7 @@
 #define MAUTH_EXCEPTION_REASON_MAX 200u      /* octets */
 #define MAUTH_EXCEPTION_BY_MAX 64u
 #define MAUTH_EXCEPTION_DAYS_MAX 400u        /* ahead */
+#define MAUTH_EXCEPTION_NOTICE_DAYS 14u      /* its end is announced */
 #define MAUTH_EXCEPTION_LISTED_DAYS 30u      /* after its end */
 
 struct mauth_exception {

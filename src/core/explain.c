@@ -160,6 +160,8 @@ static void say_rule(const struct explaining *e, int64_t now)
 		explain_say(e, "rule", "name", "%s", rule->name);
 		explain_say(e, "rule", "line", "%u", rule->line);
 	}
+	if (verdict->exception[0] != '\0')
+		explain_say(e, "rule", "exception", "%s (doveadm modernauth policy)", verdict->exception);
 	explain_say(e, "rule", "action", "%s", mauth_action_name(verdict->action));
 	if (rule != NULL && rule->until != 0)
 		say_until(e, rule, now);
@@ -184,10 +186,37 @@ static void decide(struct explaining *e)
 	};
 
 	mauth_policy_decide(login->broker->config, &question, &login->verdict);
+	mauth_exceptions_apply(login->broker->vault == NULL ? NULL : mauth_vault_exceptions(login->broker->vault), &question,
+			       &login->verdict);
 	login->policy = login->verdict.rule;
 	if (e->question->verbose)
 		say_rules_before(e, login->policy, &question);
 	say_rule(e, question.now);
+}
+
+/* -- where the mailbox is ----------------------------------------------------------------------------------- */
+
+/* false: on-premises, or nobody may guess; that ends it. */
+static bool say_side(struct explaining *e)
+{
+	struct mauth_login *login = &e->login;
+	struct mauth_hybrid_answer answer;
+	bool known;
+
+	/* A rule has said it, or only watches. */
+	if (login->verdict.action == MAUTH_ACTION_LOCAL || login->verdict.action == MAUTH_ACTION_MONITOR)
+		return true;
+	known = mauth_hybrid_peek(login->broker->hybrid, &login->where, NULL, &answer);
+	if (answer.error.status != MAUTH_OK) {
+		explain_refused(e, "password", "", &answer.error);
+		return false;
+	}
+	explain_say(e, "route", "side", "%s (source: %s)%s", answer.side == MAUTH_SIDE_CLOUD ? "cloud" : "onprem",
+		    mauth_side_source_name(answer.source), known ? "" : "; a login would ask first");
+	if (answer.side == MAUTH_SIDE_CLOUD)
+		return true;
+	explain_say(e, "outcome", "password", "the mailbox is on-premises: %s", next_passdb);
+	return false;
 }
 
 /* -- what is done ------------------------------------------------------------------------------------------- */
@@ -286,7 +315,8 @@ void mauth_broker_explain(struct mauth_broker *broker, const struct mauth_explai
 	say_question(&e);
 	if (say_route(&e)) {
 		decide(&e);
-		say_action(&e);
+		if (say_side(&e))
+			say_action(&e);
 	}
 	free(login->user);
 	free(login->client_ip);

@@ -8,6 +8,7 @@
 #include "core/hybrid.h"
 #include "core/mailbox.h"
 #include "core/mem.h"
+#include "core/notices.h"
 #include "core/policy.h"
 
 struct mauth_broker {
@@ -25,6 +26,8 @@ struct mauth_broker {
 	struct mauth_inventory *inventory;   /* NULL: the configuration wants none */
 	struct mauth_hybrid *hybrid;
 	struct mauth_notices *notices;
+	struct mauth_notice_source exception_notices;
+	struct mauth_notice_usage usage;
 	struct mauth_timer *tend;
 	int64_t credentials_day;             /* on which ends of credentials were looked at */
 	struct mauth_login *ready;           /* to be advanced in the next turn of the loop, oldest first */
