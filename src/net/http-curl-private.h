@@ -99,15 +99,27 @@ void pool_serial_seen(struct pool *pool);
  * farewell in TLS but does not close, curl tells only one of the requests on that connection; the others would wait
  * for their deadline. Each that ends nudges the pool again. */
 void pool_nudge(struct pool *pool);
-/* CURLOPT_OPENSOCKETFUNCTION, context: the struct mauth_http_curl. The new socket often has the number of one that curl has
- * closed without telling, and curl then believes that it is watched already. */
+/* CURLOPT_OPENSOCKETFUNCTION, context: the struct mauth_http_curl. The new socket often has the number of one that curl
+ * has closed without telling, and curl then believes that it is watched already. */
 curl_socket_t mauth_http_socket_open(void *context, curlsocktype purpose, struct curl_sockaddr *address);
+/* http-curl.c: a call that setup makes ready; done is called as for any other. setup: what to do of
+ * mauth_http_call_setup(). */
+typedef enum mauth_status mauth_http_setup_fn(struct mauth_http_call *call, const void *request,
+					      struct mauth_error *error_r);
+struct mauth_http_call *mauth_http_call_new(struct mauth_http_curl *http, mauth_http_setup_fn *setup,
+					    const void *request, unsigned int timeout_msecs, mauth_http_fn *done,
+					    void *context);
+void mauth_http_call_cancel(struct mauth_http_call **call);
 /* http-curl.c: curl has ended call; tells the caller and frees it. */
 void mauth_http_call_ended(struct mauth_http_call *call, CURLcode code);
 
 /* http-curl-setup.c: checks the request's URL and proxy and makes call->easy. MAUTH_OK or why not. */
 enum mauth_status mauth_http_call_setup(struct mauth_http_call *call, const struct mauth_http_request *request,
 					struct mauth_error *error_r);
+
+/* The TLS settings of all calls; the connection settings likewise. */
+void mauth_http_call_set_tls(struct mauth_http_call *call, const char *ca_file);
+void mauth_http_call_set_socket(struct mauth_http_call *call);
 
 /* http-curl-error.c */
 void mauth_http_call_error(struct mauth_http_call *call, CURLcode code, struct mauth_error *error_r);

@@ -225,7 +225,7 @@ static enum mauth_status set_headers(struct mauth_http_call *call, const struct 
 	return MAUTH_OK;
 }
 
-static void set_tls(struct mauth_http_call *call, const char *ca_file)
+void mauth_http_call_set_tls(struct mauth_http_call *call, const char *ca_file)
 {
 	CURL *easy = call->easy;
 
@@ -247,20 +247,27 @@ static void set_tls(struct mauth_http_call *call, const char *ca_file)
 #endif
 }
 
-static void set_connection(struct mauth_http_call *call)
+void mauth_http_call_set_socket(struct mauth_http_call *call)
 {
 	CURL *easy = call->easy;
 
 	(void)curl_easy_setopt(easy, CURLOPT_SHARE, call->http->share);
 	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MSECS);
+	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, mauth_http_socket_open);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call->http);
+}
+
+static void set_connection(struct mauth_http_call *call)
+{
+	CURL *easy = call->easy;
+
+	mauth_http_call_set_socket(call);
 	(void)curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_SECS);
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
-	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, mauth_http_socket_open);
-	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call->http);
 	(void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	/* Rather wait for the connection that is being made, it will most likely take us along. */
 	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
@@ -311,7 +318,7 @@ enum mauth_status mauth_http_call_setup(struct mauth_http_call *call, const stru
 		call->form = mauth_secret_dup(request->form);
 	set_transfer(call, request);
 	set_connection(call);
-	set_tls(call, request->ca_file);
+	mauth_http_call_set_tls(call, request->ca_file);
 	status = set_headers(call, request, error_r);
 	if (status != MAUTH_OK)
 		return status;

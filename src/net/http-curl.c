@@ -186,7 +186,7 @@ static bool share_open(struct mauth_http_curl *http)
 	return true;
 }
 
-static bool call_begin(struct mauth_http_call *call, const struct mauth_http_request *request)
+static bool call_begin(struct mauth_http_call *call, mauth_http_setup_fn *setup, const void *request)
 {
 	struct mauth_http_curl *http = call->http;
 
@@ -194,7 +194,7 @@ static bool call_begin(struct mauth_http_call *call, const struct mauth_http_req
 		(void)mauth_fail(&call->error, MAUTH_TEMPORARY, 0, "libcurl cannot be initialised");
 		return false;
 	}
-	if (mauth_http_call_setup(call, request, &call->error) != MAUTH_OK)
+	if (setup(call, request, &call->error) != MAUTH_OK)
 		return false;
 	if (call_join(call))
 		return true;
@@ -202,26 +202,26 @@ static bool call_begin(struct mauth_http_call *call, const struct mauth_http_req
 	return false;
 }
 
-static struct mauth_http_call *http_start(void *context, const struct mauth_http_request *request, mauth_http_fn *done,
-					  void *done_context)
+struct mauth_http_call *mauth_http_call_new(struct mauth_http_curl *http, mauth_http_setup_fn *setup,
+					    const void *request, unsigned int timeout_msecs, mauth_http_fn *done,
+					    void *context)
 {
-	struct mauth_http_curl *http = context;
 	struct mauth_http_call *call = mauth_new(sizeof(*call));
 
 	call->http = http;
 	call->done = done;
-	call->context = done_context;
+	call->context = context;
 	call->started_usecs = mauth_mono_usecs(http->loop);
-	call->timeout_msecs = request->timeout_msecs;
+	call->timeout_msecs = timeout_msecs;
 	http->calls++;
-	if (call_begin(call, request))
+	if (call_begin(call, setup, request))
 		call->timer = mauth_timer_add(http->loop, call->timeout_msecs, on_deadline, call);
 	else
 		call->timer = mauth_timer_add(http->loop, 0, on_failed_start, call);
 	return call;
 }
 
-static void http_cancel(void *context, struct mauth_http_call **call_p)
+void mauth_http_call_cancel(struct mauth_http_call **call_p)
 {
 	struct mauth_http_call *call = *call_p;
 
@@ -229,6 +229,23 @@ static void http_cancel(void *context, struct mauth_http_call **call_p)
 	/* From within its own callback there is nothing left to cancel. */
 	if (call->done != NULL)
 		call_free(call);
+}
+
+static enum mauth_status setup_request(struct mauth_http_call *call, const void *request, struct mauth_error *error_r)
+{
+	return mauth_http_call_setup(call, request, error_r);
+}
+
+static struct mauth_http_call *http_start(void *context, const struct mauth_http_request *request, mauth_http_fn *done,
+					  void *done_context)
+{
+	return mauth_http_call_new(context, setup_request, request, request->timeout_msecs, done, done_context);
+}
+
+static void http_cancel(void *context, struct mauth_http_call **call)
+{
+	(void)context;
+	mauth_http_call_cancel(call);
 }
 
 static const struct mauth_http_vfuncs http_vfuncs = {

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""HTTPS servers with good and bad manners for test_http_curl.
+"""HTTPS servers with good and bad manners for test_http_curl, and mail hosts for test_probe.
 
 usage: http_server.py DIRECTORY
 
@@ -9,6 +9,7 @@ its standard input does. What a server does is decided by the path of the reques
 """
 
 import asyncio
+import base64
 import datetime
 import ipaddress
 import json
@@ -256,6 +257,67 @@ async def pump(reader, writer):
     writer.close()
 
 
+# What is said to a login, by the begin of the user's name, and to the command after it.
+MAIL_LOGINS = {"ok": "OK", "refused": "NO", "noselect": "OK", "hang": "OK", "mute": None, "echo": "ECHO",
+               "flood": "FLOOD"}
+
+
+class Mail:
+    """A mail host behind TLS that knows XOAUTH2, and never says goodbye nor closes a connection."""
+
+    def __init__(self, protocol):
+        self.protocol = protocol
+
+    async def __call__(self, reader, writer):
+        connections[self.protocol] = connections.get(self.protocol, 0) + 1
+        greeting = {"imap": "* OK IMAP4 ready", "pop3": "+OK POP3 ready", "smtp": "220 mail.test ESMTP"}[self.protocol]
+        writer.write(greeting.encode() + b"\r\n")
+        user = ""
+        while line := (await reader.readline()).decode().rstrip("\r\n"):
+            tag, words = ("", line.split(" ")) if self.protocol != "imap" else (line.split(" ")[0], line.split(" ")[1:])
+            verb = words[0].upper()
+            if verb in ("AUTH", "AUTHENTICATE"):
+                blob = words[2] if len(words) > 2 else ""
+                if blob and self.protocol == "pop3":
+                    return self.say(writer, tag, "NO", "one line")
+                if not blob:
+                    writer.write({"imap": b"+ \r\n", "pop3": b"+ \r\n", "smtp": b"334 \r\n"}[self.protocol])
+                    blob = await reader.readline()
+                user, _, token = base64.b64decode(blob).decode().partition("\x01auth=Bearer ")
+                user = user.removeprefix("user=")
+                self.login(writer, tag, user, token.rstrip("\x01"))
+            else:
+                self.command(writer, tag, verb, user)
+            await writer.drain()
+
+    def say(self, writer, tag, word, text):
+        lines = {"imap": "%s %s %s" % (tag, word, text), "pop3": "%s %s" % ("+OK" if word == "OK" else "-ERR", text),
+                 "smtp": "%s %s" % ("235 2.7.0" if word == "OK" else "535 5.7.3", text)}
+        writer.write(lines[self.protocol].encode() + b"\r\n")
+
+    def login(self, writer, tag, user, token):
+        word = MAIL_LOGINS[user.split("@")[0]]
+        if word == "ECHO":
+            self.say(writer, tag, "NO", "I do not like " + token)
+        elif word == "FLOOD":
+            for _ in range(3000):
+                writer.write(b"* untagged line of some length, again and again\r\n")
+            self.say(writer, tag, "OK", "at last")
+        elif word is not None:
+            self.say(writer, tag, word, "login")
+
+    def command(self, writer, tag, verb, user):
+        if verb == "CAPABILITY":
+            writer.write(b"* CAPABILITY IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR\r\n")
+            self.say(writer, tag, "OK", "done")
+        elif verb == "CAPA":
+            writer.write(b"+OK\r\nSASL PLAIN XOAUTH2\r\n.\r\n")
+        elif verb == "EHLO":
+            writer.write(b"250-mail.test\r\n250 AUTH LOGIN XOAUTH2\r\n")
+        elif verb in ("SELECT", "STAT") and not user.startswith("hang"):
+            self.say(writer, tag, "BAD" if user.startswith("noselect") else "OK", verb.lower())
+
+
 class Dropper(asyncio.Protocol):
     """Takes a connection and drops it before TLS begins."""
 
@@ -280,6 +342,11 @@ async def main(directory):
     for name, server in (("proxy", await asyncio.start_server(proxy, "127.0.0.1", 0)),
                          ("drop", await loop.create_server(Dropper, "127.0.0.1", 0)),
                          ("silent", await loop.create_server(asyncio.Protocol, "127.0.0.1", 0))):
+        ports[name] = server.sockets[0].getsockname()[1]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.path.join(directory, "localhost.pem"))
+    for name in ("imap", "pop3", "smtp"):
+        server = await asyncio.start_server(Mail(name), "127.0.0.1", 0, ssl=context)
         ports[name] = server.sockets[0].getsockname()[1]
     print(" ".join("%s=%d" % item for item in ports.items()), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)

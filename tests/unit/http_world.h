@@ -20,9 +20,10 @@
 #include <cmocka.h>
 
 enum server { SERVER_H2, SERVER_H1, SERVER_WRONGHOST, SERVER_PROXIED, SERVER_PROXY, SERVER_DROP, SERVER_SILENT,
-	      SERVER_NONE, SERVER_COUNT };
+	      SERVER_IMAP, SERVER_POP3, SERVER_SMTP, SERVER_NONE, SERVER_COUNT };
 
-static const char *const server_names[] = { "h2", "h1", "wronghost", "proxied", "proxy", "drop", "silent" };
+static const char *const server_names[] = { "h2", "h1", "wronghost", "proxied", "proxy", "drop", "silent",
+					   "imap", "pop3", "smtp" };
 static unsigned int ports[SERVER_COUNT];
 static char ca_file[64], other_ca_file[64];
 static char directory[] = "/tmp/test_http_curl.XXXXXX";
@@ -160,7 +161,7 @@ static struct result post(struct bench *bench, enum server server, const char *p
 }
 
 /* The number that the server says at path. */
-static unsigned int number_of(struct bench *bench, const char *path)
+static inline unsigned int number_of(struct bench *bench, const char *path)
 {
 	struct result result = post(bench, SERVER_H1, path);
 
@@ -169,7 +170,7 @@ static unsigned int number_of(struct bench *bench, const char *path)
 }
 
 /* Starts count calls at once and waits for all. The number of those with a reply of 200. */
-static unsigned int storm(struct bench *bench, enum server server, const char *path, unsigned int count,
+static inline unsigned int storm(struct bench *bench, enum server server, const char *path, unsigned int count,
 			  struct result *results)
 {
 	unsigned int left = count, good = 0;
