@@ -104,6 +104,8 @@ struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker);
 struct mauth_accounts *mauth_broker_accounts(struct mauth_broker *broker);
 const struct mauth_flights *mauth_broker_flights(const struct mauth_broker *broker);
 struct mauth_hybrid *mauth_broker_hybrid(struct mauth_broker *broker);
+/* For who asks for tokens without a login: the diagnosis. */
+struct mauth_flights *mauth_broker_lend_flights(struct mauth_broker *broker);
 const struct mauth_verifier_key *mauth_broker_key(const struct mauth_broker *broker);
 const struct mauth_config *mauth_broker_config(const struct mauth_broker *broker);
 

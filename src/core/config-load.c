@@ -407,7 +407,7 @@ enum mauth_status mauth_load_file(struct mauth_loader *loader, const struct maut
 	}
 	config->files = mauth_grow(config->files, n + 1, sizeof(*config->files));
 	loader->read_as_secret = mauth_grow(loader->read_as_secret, n + 1, sizeof(*loader->read_as_secret));
-	config->files[n] = (struct mauth_config_file){ mauth_strdup(value->text), content };
+	config->files[n] = (struct mauth_config_file){ mauth_strdup(value->text), content, secret };
 	loader->read_as_secret[n] = secret;
 	config->files_count++;
 	*content_r = content;

@@ -90,6 +90,7 @@ struct mauth_config_domain {
 struct mauth_config_file {               /* a file that the configuration names and that was read */
 	char *path;
 	struct mauth_secret *content;
+	bool secret;                         /* others may not read it */
 };
 
 struct mauth_config {

@@ -77,6 +77,9 @@ bool mauth_token_is_printable(const struct mauth_secret *token);
  * wall_now_secs). 0 if absent or unreadable; clamped to 1 .. 3,600. */
 unsigned int mauth_entra_retry_after(const char *retry_after, const char *date, int64_t wall_now_secs);
 
+/* Seconds since the epoch of an HTTP date (IMF-fixdate, RFC 9110 5.6.7). false: it is none, *secs_r is untouched. */
+bool mauth_http_date(const char *str, int64_t *secs_r);
+
 /* URL of the user realm lookup for upn; the caller frees. */
 char *mauth_entra_realm_url(const struct mauth_tenant *tenant, const char *upn);
 /* URL that tells, unauthenticated, where the mailbox of address is; the caller frees. */

@@ -79,15 +79,40 @@ static void copy_claim(char *dest, size_t dest_size, const json_t *claims, const
 	*dest = '\0';
 }
 
+/* The texts of a list, separated by blanks. One that does not fit is left out. */
+static void copy_list(char *dest, size_t dest_size, const json_t *list)
+{
+	size_t used = 0;
+
+	*dest = '\0';
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+		size_t size = text == NULL ? 0 : strlen(text);
+
+		if (size == 0 || size > 64 || used + size + 2 > dest_size || strchr(text, ' ') != NULL)
+			continue;
+		if (used > 0)
+			dest[used++] = ' ';
+		mauth_clean_copy(dest + used, dest_size - used, text, size);
+		used += strlen(dest + used);
+	}
+}
+
 static void read_claims(const json_t *claims, struct mauth_jwt *jwt_r)
 {
 	static const char *const upn[] = { "upn", "preferred_username", "unique_name", NULL };
 	static const char *const oid[] = { "oid", NULL }, *const tid[] = { "tid", NULL };
+	static const char *const aud[] = { "aud", NULL }, *const appid[] = { "appid", "azp", NULL };
+	static const char *const scp[] = { "scp", NULL };
 
 	memset(jwt_r, 0, sizeof(*jwt_r));
 	copy_claim(jwt_r->upn, sizeof(jwt_r->upn), claims, upn);
 	copy_claim(jwt_r->oid, sizeof(jwt_r->oid), claims, oid);
 	copy_claim(jwt_r->tid, sizeof(jwt_r->tid), claims, tid);
+	copy_claim(jwt_r->aud, sizeof(jwt_r->aud), claims, aud);
+	copy_claim(jwt_r->appid, sizeof(jwt_r->appid), claims, appid);
+	copy_claim(jwt_r->scp, sizeof(jwt_r->scp), claims, scp);
+	copy_list(jwt_r->roles, sizeof(jwt_r->roles), json_object_get(claims, "roles"));
 	if (!mauth_json_num(json_object_get(claims, "exp"), &jwt_r->exp) || jwt_r->exp < 0)
 		jwt_r->exp = 0;
 }

@@ -16,6 +16,9 @@ struct mauth_jwt {
 	char upn[MAUTH_USER_MAX + 1];    /* upn, else preferred_username, else unique_name */
 	char oid[64], tid[64];
 	int64_t exp;                     /* seconds since the epoch */
+	char aud[256], appid[64];
+	char scp[512];                   /* delegated permissions, separated by blanks */
+	char roles[512];                 /* the application's, the same */
 };
 /* Reads the claims of token. false, and *jwt_r untouched: not a JWT that can be read; to us tokens are opaque, so
  * this is no error. The signature is NOT verified: the token is meant for Exchange, which does verify it, and came

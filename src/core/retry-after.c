@@ -42,7 +42,7 @@ static int64_t days_since_epoch(unsigned int year, unsigned int month, unsigned 
 
 /* Seconds since the epoch of an IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, section 5.6.7). Not
  * strptime(), which reads the locale's months. The two forms that are obsolete since 1999 are not read. */
-static bool read_date(const char *str, int64_t *secs_r)
+bool mauth_http_date(const char *str, int64_t *secs_r)
 {
 	/* What must stand where nothing is read. */
 	static const char shape[] = "???, ?? ??? ???? ??:??:?? GMT";
@@ -74,9 +74,9 @@ unsigned int mauth_entra_retry_after(const char *retry_after, const char *date, 
 		/* Nobody means more than an hour, and nothing here can overflow. */
 		for (size_t i = 0; i < digits && secs <= RETRY_AFTER_MAX; i++)
 			secs = secs * 10 + (retry_after[i] - '0');
-	} else if (read_date(retry_after, &until)) {
+	} else if (mauth_http_date(retry_after, &until)) {
 		/* Their own clock, if they tell it: ours may be wrong. */
-		if (!read_date(date, &from))
+		if (!mauth_http_date(date, &from))
 			from = wall_now_secs;
 		secs = until - from;
 	} else {
