@@ -24,6 +24,8 @@ struct admin_op {
 	struct mauth_enrol_listener *listener;
 	struct admin_report *report;         /* it ends when all of it has been sent; NULL: another request */
 	size_t rows;
+	void (*gone)(struct admin_op *op);   /* nobody listens any more: ends and frees it; NULL: it ends by itself */
+	void *work;                          /* of who set gone */
 };
 struct admin_op *admin_op_new(struct mauth_session *session, uint32_t id);
 void admin_op_free(struct admin_op *op);
@@ -79,5 +81,7 @@ void admin_report_drained(struct admin_op *op);
 void admin_report_free(struct admin_op *op);
 /* admin-explain.c */
 bool admin_explain(struct mauth_session *session, const struct mauth_wire_line *line);
+/* diagnose.c */
+bool admin_diagnose(struct mauth_session *session, const struct mauth_wire_line *line);
 
 #endif

@@ -87,7 +87,9 @@ void mauth_admin_forget_all(struct mauth_session *session)
 		bool listens = op->listener != NULL || op->report != NULL;
 
 		unlink_op(op);
-		if (listens)
+		if (op->gone != NULL)
+			op->gone(op);
+		else if (listens)
 			admin_op_free(op);
 	}
 }
@@ -287,6 +289,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "MAPS", verb_maps },
 		{ "EXPLAIN", admin_explain },
 		{ "ALLOW", admin_allow }, { "DISALLOW", admin_disallow }, { "POLICY", admin_policy },
+		{ "DIAGNOSE", admin_diagnose },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -112,6 +112,7 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 	service->settings = *settings;
 	service->lock_fd = -1;
 	service->config_error_logged = INT64_MIN / 2;
+	service->config_read_at = mauth_wall_secs(loop);
 	status = mauth_config_load(settings->config_path, mauth_config_read_file, NULL, log_warning,
 				   service, &service->config, &service->config_error);
 	if (status == MAUTH_OK)

@@ -58,6 +58,7 @@ struct mauth_service_state {
 	enum mauth_phase phase;
 	struct mauth_config *config;         /* NULL: the file is broken and there is no older one */
 	struct mauth_error config_error;     /* then: why */
+	int64_t config_read_at;              /* wall clock, seconds */
 	int64_t config_error_logged;         /* monotonic msecs */
 	struct mauth_http_curl *http;
 	struct mauth_worker_thread *reader;  /* of files that change */

@@ -437,6 +437,8 @@ struct mauth_shield *mauth_broker_shield(struct mauth_broker *broker)
 struct mauth_accounts *mauth_broker_accounts(struct mauth_broker *broker)
 {
 	return broker->accounts;
+}
+
 struct mauth_flights *mauth_broker_lend_flights(struct mauth_broker *broker)
 {
 	return broker->flights;
