@@ -82,12 +82,10 @@ static void fail_connect(struct mauth_error *error)
 		doveadm_exit_code = EX_UNAVAILABLE;
 }
 
-bool mauth_command_connect(struct mauth_command *cmd, unsigned int window)
+bool mauth_command_try_connect(struct mauth_command *cmd, unsigned int window, struct mauth_error *error_r)
 {
-	struct mauth_error error;
 	enum mauth_status status;
 
-	i_zero(&error);
 	/* A doveadm server has handlers of its own. */
 	status = mauth_admin_open(&(struct mauth_admin_settings){
 		.path = t_strconcat(doveadm_settings->base_dir, "/"SOCKET_NAME, NULL),
@@ -95,11 +93,21 @@ bool mauth_command_connect(struct mauth_command *cmd, unsigned int window)
 		.timeout_msecs = cmd->timeout_msecs,
 		.window = window,
 		.stop_fd = cmd->is_cli ? mauth_stop_begin() : NULL,
-	}, &cmd->admin, &error);
+	}, &cmd->admin, error_r);
 	if (status == MAUTH_OK)
 		return TRUE;
 	if (cmd->is_cli)
 		mauth_stop_end();
+	return FALSE;
+}
+
+bool mauth_command_connect(struct mauth_command *cmd, unsigned int window)
+{
+	struct mauth_error error;
+
+	i_zero(&error);
+	if (mauth_command_try_connect(cmd, window, &error))
+		return TRUE;
 	fail_connect(&error);
 	return FALSE;
 }

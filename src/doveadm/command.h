@@ -28,6 +28,7 @@ void mauth_cmd_store_import(struct doveadm_cmd_context *cctx);
 void mauth_cmd_report(struct doveadm_cmd_context *cctx);
 void mauth_cmd_inventory_forget(struct doveadm_cmd_context *cctx);
 void mauth_cmd_move_batch(struct doveadm_cmd_context *cctx);
+void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx);
 
 struct mauth_command {
 	struct doveadm_cmd_context *cctx;
@@ -48,6 +49,8 @@ const char *mauth_command_need(const struct doveadm_cmd_context *cctx, const cha
 bool mauth_command_init(struct mauth_command *cmd, struct doveadm_cmd_context *cctx);
 /* Connects to the broker; window as in admin.h. mauth_command_deinit() follows in any case. */
 bool mauth_command_connect(struct mauth_command *cmd, unsigned int window);
+/* The same without a word about why not. */
+bool mauth_command_try_connect(struct mauth_command *cmd, unsigned int window, struct mauth_error *error_r);
 void mauth_command_deinit(struct mauth_command *cmd);
 
 /* One request. */

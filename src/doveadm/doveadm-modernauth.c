@@ -200,6 +200,16 @@ POSITIONAL("file")
 STR("at")
 STR("to")
 END
+}, {
+	.name = "modernauth diagnose",
+	.cmd = mauth_cmd_diagnose,
+	.usage = "[--tenant <tenant>] [--user <user> [--password-prompt]] [--json]",
+DOVEADM_CMD_PARAMS_START
+STR("tenant")
+STR("user")
+BOOL("password-prompt")
+BOOL("json")
+END
 } };
 
 void doveadm_modernauth_plugin_init(struct module *module)

@@ -38,6 +38,9 @@ def answer(request):
         request.ok(rows=1)
     elif request.verb == "ENROLL":
         request.code("ABCD-EFGH")
+    elif request.verb == "DIAGNOSE":
+        request.row(check="clock", tenant="main", result="fail", seen="off by " + request["user"], fix="chronyc")
+        request.ok(rows=1)
     elif request.verb == "SHOW":
         request.fail("user_unknown", "no such user")
     elif request.verb == "ALLOW" and request["commit"] == "no":
@@ -118,6 +121,17 @@ def test_exceptions(api):
     assert narrow[0]["tenant_wide"] == "no" and removed == [{"exception": "abc", "state": "removed"}]
     assert [row["name"] for row in rows] == ["the rest"] and rows[0]["order"] == 1
     assert api.post(["modernauthAllow", {"protocol": "pop3"}], ["modernauthDisallow", {}]) == [64, 64]
+
+
+def test_diagnose(api):
+    """The rows come although some are failures; Dovecot's side is this one's, without protocols."""
+    rows = api.post(["modernauthDiagnose", {"user": "alice"}])[0]
+    found = {row["check"]: row for row in rows}
+    assert found["broker"]["result"] == "pass" and found["login plugin"]["result"] == "fail"
+    assert found["clock"] == {"result": "fail", "check": "clock", "tenant": "main", "subject": "", "seen": "off by alice",
+                              "fix": "chronyc"}
+    # Nobody is there to type one.
+    assert api.post(["modernauthDiagnose", {"user": "alice", "password-prompt": True}]) == [64]
 
 
 def test_enroll_answers_with_the_code(api):
