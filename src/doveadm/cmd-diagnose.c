@@ -39,13 +39,13 @@ static char *ask_password(const char *user)
 	return password;
 }
 
-static bool parse_result(const char *word, enum mauth_report_result *result_r)
+static bool parse_result(const char *word, enum mauth_findings_result *result_r)
 {
-	static const char *const words[MAUTH_REPORT_COUNT] = { "pass", "warn", "fail", "skip" };
+	static const char *const words[MAUTH_FINDING_COUNT] = { "pass", "warn", "fail", "skip" };
 
 	for (unsigned int i = 0; word != NULL && i < N_ELEMENTS(words); i++) {
 		if (strcmp(words[i], word) == 0) {
-			*result_r = (enum mauth_report_result)i;
+			*result_r = (enum mauth_findings_result)i;
 			return TRUE;
 		}
 	}
@@ -53,7 +53,7 @@ static bool parse_result(const char *word, enum mauth_report_result *result_r)
 }
 
 /* A request that fails as a whole is a row, too. */
-static void report_failure(struct mauth_report *report, const struct mauth_error *error)
+static void report_failure(struct mauth_findings *report, const struct mauth_error *error)
 {
 	bool about_user = error->status == MAUTH_USER_UNKNOWN || error->status == MAUTH_NOT_OURS;
 	const char *fix = error->advice, *check;
@@ -63,10 +63,10 @@ static void report_failure(struct mauth_report *report, const struct mauth_error
 		fix = "add the user's domain to \"domains\" of a tenant in modernauth.conf; doveadm reload";
 	else if (*fix == '\0' && error->status == MAUTH_CONFIG)
 		fix = "mend modernauth.conf or the file that it names; doveadm reload";
-	mauth_report_say(report, MAUTH_REPORT_FAIL, check, fix, "%s", error->text);
+	mauth_findings_say(report, MAUTH_FINDING_FAIL, check, fix, "%s", error->text);
 }
 
-static void report_broker(struct mauth_report *report, const struct mauth_error *error)
+static void report_broker(struct mauth_findings *report, const struct mauth_error *error)
 {
 	const char *fix = error->advice;
 
@@ -77,29 +77,29 @@ static void report_broker(struct mauth_report *report, const struct mauth_error 
 		fix = "run doveadm as root";
 	else if (*fix == '\0')
 		fix = "doveadm log errors; systemctl restart dovecot";
-	mauth_report_say(report, MAUTH_REPORT_FAIL, "broker", fix, "the broker does not answer: %s", error->text);
+	mauth_findings_say(report, MAUTH_FINDING_FAIL, "broker", fix, "the broker does not answer: %s", error->text);
 }
 
-static bool take_row(struct mauth_report *report, const struct mauth_admin_reply *reply)
+static bool take_row(struct mauth_findings *report, const struct mauth_admin_reply *reply)
 {
-	struct mauth_report_row row = {
+	struct mauth_findings_row row = {
 		.check = mauth_admin_get(reply, "check"), .tenant = mauth_admin_get(reply, "tenant"),
 		.subject = mauth_admin_get(reply, "subject"), .seen = mauth_admin_get(reply, "seen"),
 		.fix = mauth_admin_get(reply, "fix"),
 	};
 
 	if (row.check == NULL || row.seen == NULL || !parse_result(mauth_admin_get(reply, "result"), &row.result)) {
-		mauth_report_say(report, MAUTH_REPORT_FAIL, "broker",
+		mauth_findings_say(report, MAUTH_FINDING_FAIL, "broker",
 				 "install doveadm's plugin and the broker from the same version, then restart Dovecot",
 				 "it says something that cannot be understood");
 		return FALSE;
 	}
-	mauth_report_add(report, &row);
+	mauth_findings_add(report, &row);
 	return TRUE;
 }
 
 /* One line of the broker. False at the end. */
-static bool take_line(struct mauth_report *report, struct mauth_command *cmd)
+static bool take_line(struct mauth_findings *report, struct mauth_command *cmd)
 {
 	const struct mauth_admin_reply *reply;
 	const char *check, *tenant;
@@ -109,7 +109,7 @@ static bool take_line(struct mauth_report *report, struct mauth_command *cmd)
 	i_zero(&error);
 	status = mauth_admin_next(cmd->admin, I_MAX(cmd->timeout_msecs, SILENCE_MSECS), &reply, &error);
 	if (status == MAUTH_CANCELLED) {
-		mauth_report_say(report, MAUTH_REPORT_WARN, "broker", NULL,
+		mauth_findings_say(report, MAUTH_FINDING_WARN, "broker", NULL,
 				 "stopped by a signal: the rest was not tested");
 		return FALSE;
 	}
@@ -124,7 +124,7 @@ static bool take_line(struct mauth_report *report, struct mauth_command *cmd)
 		check = mauth_admin_get(reply, "check");
 		tenant = mauth_admin_get(reply, "tenant");
 		T_BEGIN {
-			mauth_report_progress(report, t_strconcat(check == NULL ? "?" : check,
+			mauth_findings_progress(report, t_strconcat(check == NULL ? "?" : check,
 								  tenant == NULL ? "" : " of ", tenant, NULL));
 		} T_END;
 		return TRUE;
@@ -139,7 +139,7 @@ static bool take_line(struct mauth_report *report, struct mauth_command *cmd)
 	return FALSE;
 }
 
-static void ask_broker(struct mauth_report *report, struct mauth_command *cmd, const struct mauth_admin_field *fields)
+static void ask_broker(struct mauth_findings *report, struct mauth_command *cmd, const struct mauth_admin_field *fields)
 {
 	struct mauth_error error;
 	uint32_t id;
@@ -157,7 +157,7 @@ void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx)
 {
 	const char *user = mauth_command_str(cctx, "user"), *login_ca;
 	struct mauth_command cmd;
-	struct mauth_report report;
+	struct mauth_findings report;
 	struct mauth_error error;
 	char *password = NULL;
 	bool connected;
@@ -171,11 +171,11 @@ void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx)
 			doveadm_exit_code = EX_USAGE;
 		return;
 	}
-	mauth_report_init(&report, &cmd);
+	mauth_findings_init(&report, &cmd);
 	i_zero(&error);
 	connected = mauth_command_try_connect(&cmd, 0, &error);
 	if (connected)
-		mauth_report_say(&report, MAUTH_REPORT_PASS, "broker", NULL, "it answers");
+		mauth_findings_say(&report, MAUTH_FINDING_PASS, "broker", NULL, "it answers");
 	else
 		report_broker(&report, &error);
 	mauth_diagnose_local(&report, &login_ca);
@@ -185,6 +185,6 @@ void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx)
 			{ "password", password }, { NULL, NULL } });
 	if (password != NULL)
 		safe_memset(password, 0, strlen(password));
-	mauth_report_end(&report);
+	mauth_findings_end(&report);
 	mauth_command_deinit(&cmd);
 }

@@ -25,7 +25,7 @@ static const char *const protocol_names[] = { "imap", "pop3", "submission" };
 
 /* What is looked at. Texts are on the data stack of the whole command. */
 struct local {
-	struct mauth_report *report;
+	struct mauth_findings *report;
 	const char *settings[N_ELEMENTS(protocol_names)];    /* of each protocol: lines "name = value" */
 	bool enabled[N_ELEMENTS(protocol_names)];
 	const char *passdbs;
@@ -139,19 +139,19 @@ static void check_passdb(struct local *local)
 	const char *mechanisms = setting(local->settings[0], "auth_mechanisms");
 
 	if (local->passdbs == NULL || strstr(local->passdbs, "driver = modernauth") == NULL)
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "passdb",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "passdb",
 				 "cp "DROP_IN" /etc/dovecot/conf.d/, which has the passdb; doveadm reload",
 				 "no passdb with driver = modernauth: no login ever comes to us");
 	else if (!has_word(mechanisms, "plain"))
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "passdb",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "passdb",
 				 "auth_mechanisms = plain login in "DROP_IN"; doveadm reload",
 				 "auth_mechanisms = %s: clients cannot send a password", mechanisms);
 	else if (strcmp(setting(local->settings[0], "auth_cache_size"), "0") != 0)
-		mauth_report_say(local->report, MAUTH_REPORT_WARN, "passdb", "auth_cache_size = 0; doveadm reload",
+		mauth_findings_say(local->report, MAUTH_FINDING_WARN, "passdb", "auth_cache_size = 0; doveadm reload",
 				 "auth_cache_size = %s: our answers are not cached there, and must not be",
 				 setting(local->settings[0], "auth_cache_size"));
 	else
-		mauth_report_say(local->report, MAUTH_REPORT_PASS, "passdb", NULL, "driver = modernauth, %s",
+		mauth_findings_say(local->report, MAUTH_FINDING_PASS, "passdb", NULL, "driver = modernauth, %s",
 				 mechanisms);
 }
 
@@ -175,19 +175,19 @@ static void check_login_plugin(struct local *local)
 			missing = joined(missing, protocol_names[i]);
 	}
 	if (*missing != '\0')
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "login plugin",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "login plugin",
 				 "login_plugins = $login_plugins modernauth_login, as in "DROP_IN"; doveadm reload",
 				 "not loaded for %s: POP3 sessions fail, and refused tokens are not noticed", missing);
 	else if (*present == '\0')
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "login plugin",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "login plugin",
 				 "apt-get install dovecot-imapd dovecot-pop3d dovecot-submissiond; protocols = imap "
 				 "pop3 submission; doveadm reload",
 				 "none of imap, pop3 and submission is in \"protocols\"");
 	else if (stat(file, &st) < 0)
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "login plugin",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "login plugin",
 				 "meson install -C build; and check login_plugin_dir; doveadm reload", "%s: %m", file);
 	else
-		mauth_report_say(local->report, MAUTH_REPORT_PASS, "login plugin", NULL, "loaded for %s", present);
+		mauth_findings_say(local->report, MAUTH_FINDING_PASS, "login plugin", NULL, "loaded for %s", present);
 }
 
 /* The ABI that the plugin in path was built for; NULL if it cannot be read, "" if it says none. */
@@ -236,17 +236,17 @@ static void check_abi(struct local *local)
 			continue;
 		bad = TRUE;
 		if (abi == NULL)
-			mauth_report_say(local->report, MAUTH_REPORT_FAIL, "plugin ABI",
+			mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "plugin ABI",
 					 "meson install -C build; doveadm reload", "%s cannot be read: %m", paths[i]);
 		else
-			mauth_report_say(local->report, MAUTH_REPORT_FAIL, "plugin ABI",
+			mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "plugin ABI",
 					 "build it anew: apt-get install dovecot-dev; meson setup --wipe build; ninja "
 					 "-C build; meson install -C build; systemctl restart dovecot",
 					 "%s was built for %s, this Dovecot is %s", paths[i],
 					 *abi == '\0' ? "another Dovecot" : abi, DOVECOT_ABI_VERSION);
 	}
 	if (!bad)
-		mauth_report_say(local->report, MAUTH_REPORT_PASS, "plugin ABI", NULL,
+		mauth_findings_say(local->report, MAUTH_FINDING_PASS, "plugin ABI", NULL,
 				 "%s: doveadm, auth and login plugin", DOVECOT_ABI_VERSION);
 }
 
@@ -269,7 +269,7 @@ static bool check_socket(struct local *local, const struct wanted_socket *wanted
 	struct stat st;
 
 	if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "sockets",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "sockets",
 				 t_strdup_printf("service modernauth { unix_listener %s { ... } } as in " DROP_IN
 						 "; doveadm reload, or systemctl start dovecot",
 						 wanted->name),
@@ -277,14 +277,14 @@ static bool check_socket(struct local *local, const struct wanted_socket *wanted
 		return FALSE;
 	}
 	if ((st.st_mode & 06) != 0) {
-		mauth_report_say(
-			local->report, MAUTH_REPORT_FAIL, "sockets",
+		mauth_findings_say(
+			local->report, MAUTH_FINDING_FAIL, "sockets",
 			t_strdup_printf("mode = 0600 in unix_listener %s of " DROP_IN "; doveadm reload", wanted->name),
 			"everybody may connect to %s (mode %04o)", path, (unsigned int)st.st_mode & 07777);
 		return FALSE;
 	}
 	if (pw != NULL && pw->pw_uid != st.st_uid && (st.st_mode & 020) == 0) {
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "sockets",
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "sockets",
 				 t_strdup_printf("user = $%s in unix_listener %s of " DROP_IN "; doveadm reload",
 						 wanted->owner_setting, wanted->name),
 				 "%s belongs to uid %ld: %s, who are %s, cannot connect", path, (long)st.st_uid,
@@ -301,7 +301,7 @@ static void check_sockets(struct local *local)
 	for (unsigned int i = 0; i < N_ELEMENTS(wanted_sockets); i++)
 		good = check_socket(local, &wanted_sockets[i]) && good;
 	if (good)
-		mauth_report_say(local->report, MAUTH_REPORT_PASS, "sockets", NULL,
+		mauth_findings_say(local->report, MAUTH_FINDING_PASS, "sockets", NULL,
 				 "%u in %s, owners and modes as they should be",
 				 (unsigned int)N_ELEMENTS(wanted_sockets), doveadm_settings->base_dir);
 }
@@ -315,36 +315,36 @@ static void check_trust(struct local *local)
 
 	fix = "ssl_ca = </etc/ssl/certs/ca-certificates.crt in "DROP_IN"; doveadm reload";
 	if (*value == '\0') {
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "TLS trust", fix,
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "TLS trust", fix,
 				 "ssl_ca is not set: login processes trust nobody, every session fails with \"unable "
 				 "to get local issuer certificate\"");
 		return;
 	}
 	if (*value != '<') {
-		mauth_report_say(local->report, MAUTH_REPORT_PASS, "TLS trust", NULL,
+		mauth_findings_say(local->report, MAUTH_FINDING_PASS, "TLS trust", NULL,
 				 "ssl_ca is in the configuration itself");
 		return;
 	}
 	path = t_str_trim(value + 1, " ");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
-		mauth_report_say(local->report, MAUTH_REPORT_FAIL, "TLS trust", fix, "ssl_ca: %s: %m", path);
+		mauth_findings_say(local->report, MAUTH_FINDING_FAIL, "TLS trust", fix, "ssl_ca: %s: %m", path);
 		return;
 	}
 	(void)close(fd);
 	*local->login_ca_r = path;
-	mauth_report_say(local->report, MAUTH_REPORT_PASS, "TLS trust", NULL, "ssl_ca = <%s", path);
+	mauth_findings_say(local->report, MAUTH_FINDING_PASS, "TLS trust", NULL, "ssl_ca = <%s", path);
 }
 
 static void check_penalty(struct local *local)
 {
 	const char *delay = setting(local->settings[0], "auth_failure_delay");
 
-	mauth_report_say(local->report, MAUTH_REPORT_PASS, "penalty", NULL,
+	mauth_findings_say(local->report, MAUTH_FINDING_PASS, "penalty", NULL,
 			 "refused logins wait %s, and addresses that fail again and again up to 15 s", delay);
 }
 
-void mauth_diagnose_local(struct mauth_report *report, const char **login_ca_r)
+void mauth_diagnose_local(struct mauth_findings *report, const char **login_ca_r)
 {
 	static void (*const checks[])(struct local *local) = {
 		check_passdb, check_login_plugin, check_abi, check_sockets, check_trust, check_penalty,
@@ -352,9 +352,9 @@ void mauth_diagnose_local(struct mauth_report *report, const char **login_ca_r)
 	struct local local = { .report = report, .login_ca_r = login_ca_r };
 
 	*login_ca_r = NULL;
-	mauth_report_progress(report, "Dovecot");
+	mauth_findings_progress(report, "Dovecot");
 	if (!read_settings(&local)) {
-		mauth_report_say(report, MAUTH_REPORT_FAIL, "dovecot", "doveconf -n says what is wrong",
+		mauth_findings_say(report, MAUTH_FINDING_FAIL, "dovecot", "doveconf -n says what is wrong",
 				 "Dovecot's configuration cannot be read");
 		return;
 	}

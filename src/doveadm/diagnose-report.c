@@ -11,10 +11,10 @@ static const struct mauth_column columns[] = {
 	{ .key = "result" }, { .key = "check" }, { .key = "tenant" }, { .key = "subject" }, { .key = "seen" },
 	{ .key = "fix" }, MAUTH_COLUMNS_END
 };
-static const char *const words[MAUTH_REPORT_COUNT] = { "pass", "warn", "fail", "skip" };
-static const char *const labels[MAUTH_REPORT_COUNT] = { "PASS", "WARN", "FAIL", "skip" };
+static const char *const words[MAUTH_FINDING_COUNT] = { "pass", "warn", "fail", "skip" };
+static const char *const labels[MAUTH_FINDING_COUNT] = { "PASS", "WARN", "FAIL", "skip" };
 
-void mauth_report_init(struct mauth_report *report, struct mauth_command *cmd)
+void mauth_findings_init(struct mauth_findings *report, struct mauth_command *cmd)
 {
 	i_zero(report);
 	report->cmd = cmd;
@@ -25,7 +25,7 @@ void mauth_report_init(struct mauth_report *report, struct mauth_command *cmd)
 }
 
 /* "token (contoso, app)" */
-static const char *title(const struct mauth_report_row *row)
+static const char *title(const struct mauth_findings_row *row)
 {
 	const char *tenant = row->tenant == NULL ? "" : row->tenant,
 		   *subject = row->subject == NULL ? "" : row->subject;
@@ -54,7 +54,7 @@ static const char *const *split_fixes(const char *text)
 	return array_front(&fixes);
 }
 
-static void print_for_people(const struct mauth_report_row *row)
+static void print_for_people(const struct mauth_findings_row *row)
 {
 	const char *const *fix, *lead = "fix:";
 
@@ -68,7 +68,7 @@ static void print_for_people(const struct mauth_report_row *row)
 	}
 }
 
-static void print_row(struct mauth_report *report, const struct mauth_report_row *row)
+static void print_row(struct mauth_findings *report, const struct mauth_findings_row *row)
 {
 	if (report->for_people) {
 		print_for_people(row);
@@ -84,11 +84,11 @@ static void print_row(struct mauth_report *report, const struct mauth_report_row
 	mauth_command_print(report->cmd, row->fix);
 }
 
-void mauth_report_add(struct mauth_report *report, const struct mauth_report_row *row)
+void mauth_findings_add(struct mauth_findings *report, const struct mauth_findings_row *row)
 {
 	report->counts[row->result]++;
 	if (report->for_people && strcmp(row->check, "protocol") == 0) {
-		struct mauth_report_row *kept = array_append_space(&report->protocols);
+		struct mauth_findings_row *kept = array_append_space(&report->protocols);
 
 		kept->tenant = p_strdup(report->pool, row->tenant);
 		kept->subject = p_strdup(report->pool, row->subject);
@@ -101,21 +101,21 @@ void mauth_report_add(struct mauth_report *report, const struct mauth_report_row
 	} T_END;
 }
 
-void mauth_report_say(struct mauth_report *report, enum mauth_report_result result, const char *check, const char *fix,
+void mauth_findings_say(struct mauth_findings *report, enum mauth_findings_result result, const char *check, const char *fix,
 		      const char *fmt, ...)
 {
-	struct mauth_report_row row = { .result = result, .check = check, .fix = fix };
+	struct mauth_findings_row row = { .result = result, .check = check, .fix = fix };
 	va_list args;
 
 	va_start(args, fmt);
 	T_BEGIN {
 		row.seen = t_strdup_vprintf(fmt, args);
-		mauth_report_add(report, &row);
+		mauth_findings_add(report, &row);
 	} T_END;
 	va_end(args);
 }
 
-void mauth_report_progress(struct mauth_report *report, const char *what)
+void mauth_findings_progress(struct mauth_findings *report, const char *what)
 {
 	T_BEGIN {
 		const char *line = t_strdup_printf("testing: %s ...", what);
@@ -124,9 +124,9 @@ void mauth_report_progress(struct mauth_report *report, const char *what)
 	} T_END;
 }
 
-static void print_end(struct mauth_report *report)
+static void print_end(struct mauth_findings *report)
 {
-	const struct mauth_report_row *row;
+	const struct mauth_findings_row *row;
 
 	if (array_count(&report->protocols) > 0)
 		printf("\n");
@@ -139,11 +139,11 @@ static void print_end(struct mauth_report *report)
 			       row->tenant == NULL ? "" : ")");
 		} T_END;
 	}
-	printf("\n%u passed, %u warnings, %u failed, %u not tested\n", report->counts[MAUTH_REPORT_PASS],
-	       report->counts[MAUTH_REPORT_WARN], report->counts[MAUTH_REPORT_FAIL], report->counts[MAUTH_REPORT_SKIP]);
+	printf("\n%u passed, %u warnings, %u failed, %u not tested\n", report->counts[MAUTH_FINDING_PASS],
+	       report->counts[MAUTH_FINDING_WARN], report->counts[MAUTH_FINDING_FAIL], report->counts[MAUTH_FINDING_SKIP]);
 }
 
-void mauth_report_end(struct mauth_report *report)
+void mauth_findings_end(struct mauth_findings *report)
 {
 	mauth_live_end(&report->live, TRUE);
 	if (report->for_people)
@@ -152,7 +152,7 @@ void mauth_report_end(struct mauth_report *report)
 		mauth_command_headers(report->cmd, columns);
 	/* A doveadm server would throw the rows away. */
 	if (report->cmd->is_cli)
-		doveadm_exit_code = report->counts[MAUTH_REPORT_FAIL] > 0 ? 2 :
-				    report->counts[MAUTH_REPORT_WARN] > 0 ? 1 : 0;
+		doveadm_exit_code = report->counts[MAUTH_FINDING_FAIL] > 0 ? 2 :
+				    report->counts[MAUTH_FINDING_WARN] > 0 ? 1 : 0;
 	pool_unref(&report->pool);
 }

@@ -6,38 +6,38 @@
 #include "doveadm/command.h"
 #include "doveadm/term.h"
 
-enum mauth_report_result {
-	MAUTH_REPORT_PASS,
-	MAUTH_REPORT_WARN,
-	MAUTH_REPORT_FAIL,
-	MAUTH_REPORT_SKIP,
-	MAUTH_REPORT_COUNT
+enum mauth_findings_result {
+	MAUTH_FINDING_PASS,
+	MAUTH_FINDING_WARN,
+	MAUTH_FINDING_FAIL,
+	MAUTH_FINDING_SKIP,
+	MAUTH_FINDING_COUNT
 };
 
 /* One line of it; texts are the caller's. NULL and "": there is none. */
-struct mauth_report_row {
-	enum mauth_report_result result;
+struct mauth_findings_row {
+	enum mauth_findings_result result;
 	const char *check, *tenant, *subject, *seen, *fix;
 };
 
-struct mauth_report {
+struct mauth_findings {
 	struct mauth_command *cmd;
 	struct mauth_live live;
 	bool for_people;                 /* no format was asked for, and somebody looks */
-	unsigned int counts[MAUTH_REPORT_COUNT];
-	ARRAY(struct mauth_report_row) protocols;    /* come last for people */
+	unsigned int counts[MAUTH_FINDING_COUNT];
+	ARRAY(struct mauth_findings_row) protocols;    /* come last for people */
 	pool_t pool;
 };
-void mauth_report_init(struct mauth_report *report, struct mauth_command *cmd);
-void mauth_report_add(struct mauth_report *report, const struct mauth_report_row *row);
+void mauth_findings_init(struct mauth_findings *report, struct mauth_command *cmd);
+void mauth_findings_add(struct mauth_findings *report, const struct mauth_findings_row *row);
 /* fix may be NULL. */
-void mauth_report_say(struct mauth_report *report, enum mauth_report_result result, const char *check, const char *fix,
+void mauth_findings_say(struct mauth_findings *report, enum mauth_findings_result result, const char *check, const char *fix,
 		      const char *fmt, ...) ATTR_FORMAT(5, 6);
-void mauth_report_progress(struct mauth_report *report, const char *what);
+void mauth_findings_progress(struct mauth_findings *report, const char *what);
 /* The rest, and doveadm's exit status: 0 passed, 1 warnings, 2 failures. */
-void mauth_report_end(struct mauth_report *report);
+void mauth_findings_end(struct mauth_findings *report);
 
 /* Everything but the broker. *login_ca_r: the file of those whom login processes trust, NULL if it is not known. */
-void mauth_diagnose_local(struct mauth_report *report, const char **login_ca_r);
+void mauth_diagnose_local(struct mauth_findings *report, const char **login_ca_r);
 
 #endif

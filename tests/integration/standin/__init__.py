@@ -115,7 +115,7 @@ Control API (JSON in and out; 400 for unknown fields, so that a typing error can
     DELETE users?upn=
     GET|POST apps        {"client_id", "name", "public", "secret", "expired_secret", "certificates":
                           ["client" | PEM], "scopes", "roles", "graph_roles" (every app has
-                          User.Read.All), "mailboxes", "disabled", "consented", "tenant"}
+                          User.Read.All), "mailboxes", "disabled", "consented", "registered", "tenant"}
     GET|POST domains     {"name", "tenant", "realm": "Managed"|"Federated", "cloud_passwords"}
     GET|POST entra/settings     see ENTRA_SETTINGS in world.py
     GET|POST entra/faults, DELETE entra/faults[?id=]
@@ -159,6 +159,8 @@ Control API (JSON in and out; 400 for unknown fields, so that a typing error can
         commands verbs ended closed. result: ok, malformed-blob, cancelled, malformed-token, bad-signature,
         wrong-audience, expired, not-yet-valid, unknown-user, wrong-tenant, no-scope, no-role, not-allowed,
         no-mailbox, protocol-disabled, not-connected, connection-limit, basic-disabled, wrong-password, one-line-auth, smtp:NAME,
+        no-mailbox, protocol-disabled, not-connected, not-registered, connection-limit, basic-disabled, one-line-auth,
+        smtp:NAME,
         control:KIND
     GET exchange/live            the records of running sessions
     GET|POST|DELETE exchange/refuse   {"token_sha256" | "user" | "all": true, "protocols": ["imap", "pop3",

@@ -84,7 +84,8 @@ class Stage:
             await self.listen(name, listener(self.world, session, context, implicit, name),
                               context if implicit else None)
         await self.listen("entra_silent", silent)
-        proxy = Proxy(lambda: self.ports["entra"], lambda: set(self.ports.values()))
+        proxy = Proxy(lambda: self.ports["entra"], lambda: set(self.ports.values()),
+                      lambda: self.world.entra["proxy_status"])
         await self.listen("proxy", proxy)
         control = Control(self.world, self.servers, proxy)
         await self.listen("control", httpd.server(control, httpd.Connections()))

@@ -3,6 +3,7 @@
 
 import asyncio
 import base64
+import email.utils
 import re
 import secrets
 import time
@@ -72,7 +73,7 @@ class Entra:
         record["fault"] = fault and (fault.id, fault.action)
         await self.delay(fault)
         settings = {**self.world.entra, **fault.token} if fault else self.world.entra
-        headers = self.headers(request, record)
+        headers = self.headers(request, record, settings)
         try:
             response = (fault and fault.instead(request)) or self.route(request, form, endpoint, settings, record)
         except Aadsts as refusal:
@@ -125,7 +126,7 @@ class Entra:
             **{name: sha256(form[field]) if field in form else None for field, name in SECRET_FIELDS.items()})
 
     @staticmethod
-    def headers(request, record):
+    def headers(request, record, settings):
         headers = [
             ("Cache-Control", "no-store, no-cache"), ("Pragma", "no-cache"), ("Expires", "-1"),
             ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
@@ -133,6 +134,8 @@ class Entra:
             ("x-ms-request-id", record["trace_id"]), ("x-ms-ests-server", "2.1.11513.17 - WUS2 ProdSlices"),
             ("Set-Cookie", "fpc=%s; path=/; secure; HttpOnly; SameSite=None" % secrets.token_urlsafe(16)),
             ("Set-Cookie", "x-ms-gateway-slice=estsfd; path=/; secure; samesite=none; httponly")]
+        if settings["date_offset"]:
+            headers.append(("Date", email.utils.formatdate(time.time() + settings["date_offset"], usegmt=True)))
         if request.headers.get("return-client-request-id", "").lower() == "true" and record["client_request_id"]:
             headers.append(("client-request-id", record["client_request_id"]))
         return headers
@@ -159,7 +162,7 @@ class Entra:
             handle = self.token if endpoint == "token" else self.devicecode
             return handle(request, form, parts[0], settings, record)
         if endpoint == "discovery":
-            return self.discovery(request, parts)
+            return self.discovery(request, parts, settings)
         if endpoint == "realm":
             return self.realm(request, record["username"])
         if endpoint == "graph":
@@ -170,7 +173,7 @@ class Entra:
             return json_response(self.world.tokens.jwks())
         return httpd.Response(404, [("Content-Type", "text/html; charset=utf-8")], b"<html>not found</html>")
 
-    def discovery(self, request, parts):
+    def discovery(self, request, parts, settings):
         base = "https://" + request.authority
         if parts[-2:] == ["discovery", "instance"]:
             target = request.query.get("authorization_endpoint", "")
@@ -193,7 +196,8 @@ class Entra:
             "issuer": "https://login.microsoftonline.com/%s/v2.0" % tenant,
             "authorization_endpoint": "%s/%s/oauth2%s/authorize" % (base, where, version),
             "device_authorization_endpoint": "%s/%s/oauth2%s/devicecode" % (base, where, version),
-            "tenant_region_scope": "EU", "cloud_instance_name": "microsoftonline.com",
+            "tenant_region_scope": settings["region"][0], "cloud_instance_name": settings["cloud_instance"],
+            **({"tenant_region_sub_scope": settings["region"][1]} if settings["region"][1] else {}),
             "cloud_graph_host_name": "graph.windows.net", "msgraph_host": "graph.microsoft.com"})
 
     def realm(self, request, upn):

@@ -96,6 +96,7 @@ class App:
     mailboxes: list = dataclasses.field(default_factory=list)     # what an app-only token may open; "*" is all
     disabled: bool = False
     consented: bool = True
+    registered: bool = True              # with Exchange, by New-ServicePrincipal, under the right object id
 
     def describe(self):
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

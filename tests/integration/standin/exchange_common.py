@@ -125,6 +125,7 @@ class TokenCheck:
             (claims["exp"] <= now, "expired"),
             (claims["nbf"] > now, "not-yet-valid"),
             (box is None, "unknown-user"),
+            (not self.is_registered(claims), "not-registered"),
             (self.settings["check_tenant"] and box is not None and claims["tid"] != box.tenant, "wrong-tenant"))
         for bad, reason in checks:
             if bad:
@@ -135,6 +136,11 @@ class TokenCheck:
         if self.open_sessions(user) >= self.settings[self.protocol + "_cap"]:
             return self.refused("connection-limit", user, Outcome.LIMIT)
         return Verdict(Outcome.OK, "ok", box.upn, claims=claims)
+
+    def is_registered(self, claims):
+        """Does Exchange know the service principal of an app-only token?"""
+        app = self.world.directory.apps.get(claims["appid"])
+        return claims.get("idtyp") != "app" or app is None or app.registered
 
     def rights(self, box, claims):
         """(is it missing?, its name) for everything that makes Exchange say "authenticated but not connected"."""

@@ -6,9 +6,10 @@ import time
 
 
 class Proxy:
-    def __init__(self, port_of_entra, own_ports):
-        """port_of_entra: a function, because the port is not known yet. own_ports: ports that may be asked for."""
-        self.port_of_entra, self.own_ports = port_of_entra, own_ports
+    def __init__(self, port_of_entra, own_ports, status):
+        """port_of_entra: a function, because the port is not known yet. own_ports: ports that may be asked for. status:
+        what is answered instead of connecting, 0: nothing."""
+        self.port_of_entra, self.own_ports, self.status = port_of_entra, own_ports, status
         self.connects = []           # {"time", "target", "authorization"}
 
     async def __call__(self, reader, writer):
@@ -19,6 +20,9 @@ class Proxy:
                 writer.write(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
                 return
             self.connects.append({"time": time.time(), "target": target})
+            if self.status():
+                writer.write(b"HTTP/1.1 %d Forbidden\r\nContent-Length: 0\r\n\r\n" % self.status())
+                return
             asked = int(target.rpartition(":")[2])
             port = asked if asked in self.own_ports() else self.port_of_entra()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)

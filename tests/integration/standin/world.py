@@ -41,6 +41,10 @@ ENTRA_SETTINGS = {
     "device_approve_after": -1,     # "pending" polls before the code is good for device_user
     "device_user": "alice@contoso.com",
     "consent_all": False,           # every app has consent
+    "date_offset": 0,               # seconds that the Date header is ahead
+    "region": ["EU", ""],           # tenant_region_scope, tenant_region_sub_scope
+    "cloud_instance": "microsoftonline.com",
+    "proxy_status": 0,              # the proxy answers CONNECT with this status
 }
 EXCHANGE_SETTINGS = {
     "sasl_ir": True,                # IMAP: SASL-IR in CAPABILITY, and initial responses taken
