@@ -2,6 +2,7 @@
 #include "store/audit-file.h"
 
 #include "core/mem.h"
+#include "store/audit-seal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,11 @@ struct mauth_audit_file {
 	uint64_t failures;              /* since the log last said that all is well */
 	bool complained;                /* and said that it is not */
 	bool torn;                      /* the file ends in half a line that could not be cut off */
+	struct mauth_audit_seal *seal;  /* NULL: records are written as they come */
+	struct mauth_timer *checkpoint;
+	struct mauth_buf sealed;
+	dev_t dev;                      /* of the file that was open last */
+	ino_t ino;
 };
 
 static void close_file(struct mauth_audit_file *file)
@@ -43,36 +49,57 @@ static bool is_current(const struct mauth_audit_file *file)
 	       ours.st_ino == now.st_ino;
 }
 
-/* Where the last whole line of a file of size octets ends; size itself if no line ends near. */
-static off_t end_of_lines(int fd, off_t size)
+/* The last octets of a file of size octets. */
+struct tail {
+	char data[TAIL_MAX];
+	size_t size;
+	off_t begin;
+};
+
+static bool read_tail(int fd, off_t size, struct tail *tail)
 {
-	char *tail = mauth_new(TAIL_MAX);
-	size_t want = size < (off_t)TAIL_MAX ? (size_t)size : TAIL_MAX;
-	off_t begin = size - (off_t)want, end = size;
-	ssize_t got = pread(fd, tail, want, begin);
+	tail->size = size < (off_t)TAIL_MAX ? (size_t)size : TAIL_MAX;
+	tail->begin = size - (off_t)tail->size;
+	return pread(fd, tail->data, tail->size, tail->begin) == (ssize_t)tail->size;
+}
 
-	if (got == (ssize_t)want) {
-		const char *newline = memrchr(tail, '\n', want);
+/* How much of it are whole lines; all of it if no line ends near. */
+static size_t whole_lines(const struct tail *tail)
+{
+	const char *newline = memrchr(tail->data, '\n', tail->size);
 
-		if (newline != NULL)
-			end = begin + (newline - tail) + 1;
-		else if (begin == 0)
-			end = 0;
+	if (newline != NULL)
+		return (size_t)(newline - tail->data) + 1;
+	return tail->begin == 0 ? 0 : tail->size;
+}
+
+/* Nothing that was written is thrown away. */
+static void set_aside(const struct mauth_audit_file *file, const char *data, size_t size)
+{
+	char *path = mauth_printf("%s.torn", file->path);
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd >= 0) {
+		(void)!write(fd, data, size);
+		(void)!write(fd, "\n", 1);
+		close(fd);
 	}
-	free(tail);
-	return end;
+	free(path);
 }
 
 /* A process that died while the disk was full left half a record: whoever parses the file must not find it. */
-static void cut_torn_line(struct mauth_audit_file *file, off_t size)
+static void cut_torn_line(struct mauth_audit_file *file, const struct tail *tail)
 {
-	off_t end;
-	char last;
+	size_t whole = whole_lines(tail);
+	off_t end = tail->begin + (off_t)whole, size = tail->begin + (off_t)tail->size;
 
 	file->torn = false;
-	if (size == 0 || pread(file->fd, &last, 1, size - 1) != 1 || last == '\n')
+	if (whole == tail->size && (tail->size == 0 || tail->data[tail->size - 1] == '\n'))
 		return;
-	end = end_of_lines(file->fd, size);
+	if (file->seal != NULL && whole < tail->size) {
+		set_aside(file, tail->data + whole, tail->size - whole);
+		mauth_audit_seal_torn(file->seal, tail->data + whole, tail->size - whole);
+	}
 	if (end < size && ftruncate(file->fd, end) == 0) {
 		mauth_log(file->log, MAUTH_WARNING,
 			  "audit file %s ended in half a record; %lld octets of it were cut off", file->path,
@@ -113,6 +140,33 @@ static const char *open_advice(int code)
 	}
 }
 
+/* A line's begin within tail. */
+static const char *first_line(const struct tail *tail, size_t *size_r)
+{
+	const char *newline = tail->begin == 0 ? NULL : memchr(tail->data, '\n', tail->size);
+	const char *begin = newline == NULL ? tail->data : newline + 1;
+
+	*size_r = tail->size - (size_t)(begin - tail->data);
+	return begin;
+}
+
+static void look_at_end(struct mauth_audit_file *file, const struct stat *st)
+{
+	struct tail *tail = mauth_new(sizeof(*tail));
+	const char *lines;
+	size_t size;
+
+	if (read_tail(file->fd, st->st_size, tail)) {
+		lines = first_line(tail, &size);
+		if (file->seal != NULL && (file->dev != st->st_dev || file->ino != st->st_ino))
+			mauth_audit_seal_opened(file->seal, lines, size);
+		cut_torn_line(file, tail);
+		file->dev = st->st_dev;
+		file->ino = st->st_ino;
+	}
+	free(tail);
+}
+
 static enum mauth_status open_file(struct mauth_audit_file *file, struct mauth_error *error_r)
 {
 	struct stat st;
@@ -137,21 +191,9 @@ static enum mauth_status open_file(struct mauth_audit_file *file, struct mauth_e
 		return fail(error_r, 0, "everybody may write to it: its records prove nothing",
 			    "look who did that, then chmod 0600");
 	}
-	cut_torn_line(file, st.st_size);
+	look_at_end(file, &st);
 	file->look_at = mauth_mono_msecs(file->loop) + LOOK_MSECS;
 	return MAUTH_OK;
-}
-
-static enum mauth_status make_ready(struct mauth_audit_file *file, struct mauth_error *error_r)
-{
-	int64_t now = mauth_mono_msecs(file->loop);
-
-	if (file->fd >= 0 && now >= file->look_at) {
-		file->look_at = now + LOOK_MSECS;
-		if (!is_current(file))
-			close_file(file);
-	}
-	return file->fd >= 0 ? MAUTH_OK : open_file(file, error_r);
 }
 
 /* Takes back what a full disk let through of a record. If another process has appended since (a successor, during a
@@ -198,6 +240,31 @@ static enum mauth_status write_line(struct mauth_audit_file *file, const char *l
 			    "free some space, or rotate the file" : "mend what the error says");
 }
 
+/* The last line of a file, or of all. If it cannot be written, the next file says where the chain goes on all the same. */
+static void write_last(struct mauth_audit_file *file, enum mauth_chain_note_kind kind)
+{
+	struct mauth_error error;
+
+	if (file->seal == NULL || file->fd < 0 || !mauth_audit_seal_last(file->seal, kind, &file->sealed))
+		return;
+	mauth_audit_seal_written(file->seal, write_line(file, file->sealed.data, file->sealed.size, &error) == MAUTH_OK);
+	mauth_buf_clear(&file->sealed);
+}
+
+static enum mauth_status make_ready(struct mauth_audit_file *file, struct mauth_error *error_r)
+{
+	int64_t now = mauth_mono_msecs(file->loop);
+
+	if (file->fd >= 0 && now >= file->look_at) {
+		file->look_at = now + LOOK_MSECS;
+		if (!is_current(file)) {
+			write_last(file, MAUTH_CHAIN_NOTE_ROTATED);
+			close_file(file);
+		}
+	}
+	return file->fd >= 0 ? MAUTH_OK : open_file(file, error_r);
+}
+
 static void complain(struct mauth_audit_file *file, const struct mauth_error *error)
 {
 	int64_t now = mauth_mono_msecs(file->loop);
@@ -211,6 +278,30 @@ static void complain(struct mauth_audit_file *file, const struct mauth_error *er
 		  error->text, error->advice, (unsigned long long)file->failures);
 }
 
+static enum mauth_status append(void *context, const char *line, size_t size, struct mauth_error *error_r);
+
+static void checkpoint_due(void *context)
+{
+	struct mauth_audit_file *file = context;
+
+	file->checkpoint = NULL;
+	if (mauth_audit_seal_is_due(file->seal))
+		(void)append(file, NULL, 0, NULL);
+}
+
+static enum mauth_status write_sealed(struct mauth_audit_file *file, const char *line, size_t size, struct mauth_error *error_r)
+{
+	enum mauth_status status;
+
+	mauth_audit_seal_lines(file->seal, line, size, &file->sealed);
+	status = write_line(file, file->sealed.data, file->sealed.size, error_r);
+	mauth_audit_seal_written(file->seal, status == MAUTH_OK);
+	mauth_buf_clear(&file->sealed);
+	if (file->checkpoint == NULL && mauth_audit_seal_is_due(file->seal))
+		file->checkpoint = mauth_timer_add(file->loop, MAUTH_AUDIT_CHECKPOINT_MSECS, checkpoint_due, file);
+	return status;
+}
+
 static enum mauth_status append(void *context, const char *line, size_t size, struct mauth_error *error_r)
 {
 	struct mauth_audit_file *file = context;
@@ -218,7 +309,7 @@ static enum mauth_status append(void *context, const char *line, size_t size, st
 	enum mauth_status status = make_ready(file, &error);
 
 	if (status == MAUTH_OK)
-		status = write_line(file, line, size, &error);
+		status = file->seal != NULL ? write_sealed(file, line, size, &error) : write_line(file, line, size, &error);
 	if (status != MAUTH_OK) {
 		complain(file, &error);
 		if (error_r != NULL)
@@ -247,6 +338,16 @@ struct mauth_audit_file *mauth_audit_file_new(const char *path, const struct mau
 	return file;
 }
 
+void mauth_audit_file_seal(struct mauth_audit_file *file, const struct mauth_chain_key *key, const char *head_path)
+{
+	file->seal = mauth_audit_seal_new(key, head_path, file->loop);
+}
+
+const struct mauth_chain_writer *mauth_audit_file_writer(const struct mauth_audit_file *file)
+{
+	return file->seal == NULL ? NULL : mauth_audit_seal_writer(file->seal);
+}
+
 const struct mauth_audit_sink *mauth_audit_file_sink(struct mauth_audit_file *file)
 {
 	return &file->sink;
@@ -259,6 +360,10 @@ void mauth_audit_file_free(struct mauth_audit_file **file)
 	if (old == NULL)
 		return;
 	*file = NULL;
+	write_last(old, MAUTH_CHAIN_NOTE_ENDED);
+	mauth_timer_remove(old->loop, &old->checkpoint);
+	mauth_audit_seal_free(&old->seal);
+	mauth_buf_free(&old->sealed);
 	close_file(old);
 	free(old->path);
 	free(old);

@@ -3,6 +3,7 @@
 #define MAUTH_AUDIT_FILE_H
 /* Audit sink: an append-only file, 0600. */
 
+#include "core/chain.h"
 #include "modernauth/audit.h"
 #include "modernauth/log.h"
 #include "modernauth/loop.h"
@@ -15,6 +16,10 @@ struct mauth_audit_file;
  * Failures are logged at most once in 10 s, with what to do; the recovery is logged too. */
 struct mauth_audit_file *mauth_audit_file_new(const char *path, const struct mauth_loop *loop,
 					      const struct mauth_log *log);
+/* From now on every record is sealed (store/audit-seal.h); before the first one. Half a line that is found goes to "PATH.torn". */
+void mauth_audit_file_seal(struct mauth_audit_file *file, const struct mauth_chain_key *key, const char *head_path);
+/* NULL: records are not sealed. */
+const struct mauth_chain_writer *mauth_audit_file_writer(const struct mauth_audit_file *file);
 const struct mauth_audit_sink *mauth_audit_file_sink(struct mauth_audit_file *file);
 void mauth_audit_file_free(struct mauth_audit_file **file);
 

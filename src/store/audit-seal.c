@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/audit-seal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct mauth_audit_seal {
+	const struct mauth_loop *loop;
+	char *head_path;
+	struct mauth_chain_writer writer;
+	struct mauth_chain_state before;     /* to go back to if what was sealed is not written */
+	uint64_t signed_number;              /* of our last checkpoint that is in the file */
+	uint64_t checkpoint;                 /* of the one that is being written; 0: none is */
+	bool opened;                         /* a file, at least once */
+	/* what the next line has to say first */
+	bool note_due;
+	enum mauth_chain_note_kind kind;
+	struct mauth_chain_note note;
+};
+
+struct mauth_audit_seal *mauth_audit_seal_new(const struct mauth_chain_key *key, const char *head_path,
+					      const struct mauth_loop *loop)
+{
+	struct mauth_audit_seal *seal = mauth_new(sizeof(*seal));
+
+	mauth_chain_begin(&seal->writer, key);
+	seal->head_path = mauth_strdup(head_path);
+	seal->loop = loop;
+	return seal;
+}
+
+void mauth_audit_seal_free(struct mauth_audit_seal **seal)
+{
+	if (*seal == NULL)
+		return;
+	free((*seal)->head_path);
+	free(*seal);
+	*seal = NULL;
+}
+
+/* -- what was before us ------------------------------------------------------------------------------------- */
+
+/* The last sealed line of tail. */
+static bool find_last(const char *tail, size_t size, struct mauth_chain_line *line_r)
+{
+	const char *end = tail + size;
+	bool found = false;
+
+	while (tail < end) {
+		const char *newline = memchr(tail, '\n', (size_t)(end - tail));
+
+		if (newline == NULL)
+			break;
+		if (mauth_chain_parse(tail, (size_t)(newline - tail), line_r))
+			found = true;
+		tail = newline + 1;
+	}
+	return found;
+}
+
+static bool read_head(const char *path, char writer_r[MAUTH_CHAIN_WRITER_SIZE], uint64_t *number_r)
+{
+	FILE *file = path == NULL ? NULL : fopen(path, "re");
+	bool good;
+
+	if (file == NULL)
+		return false;
+	good = fscanf(file, "%8[0-9a-f] %" SCNu64, writer_r, number_r) == 2 && strlen(writer_r) == MAUTH_CHAIN_WRITER_SIZE - 1;
+	fclose(file);
+	return good;
+}
+
+/* A new file in place of the old: what is there is whole. That it may be lost in a crash is no harm, it is then an older one. */
+static void write_head(const struct mauth_audit_seal *seal)
+{
+	char *temporary;
+	FILE *file;
+	int fd;
+
+	if (seal->head_path == NULL)
+		return;
+	temporary = mauth_printf("%s.new", seal->head_path);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	file = fd < 0 ? NULL : fdopen(fd, "w");
+	if (file != NULL) {
+		bool good = fprintf(file, "%s %" PRIu64 "\n", seal->writer.name, seal->signed_number) > 0;
+
+		if (fclose(file) == 0 && good)
+			(void)!rename(temporary, seal->head_path);
+	}
+	free(temporary);
+}
+
+void mauth_audit_seal_opened(struct mauth_audit_seal *seal, const char *tail, size_t size)
+{
+	struct mauth_chain_note *note = &seal->note;
+	char writer[MAUTH_CHAIN_WRITER_SIZE];
+	struct mauth_chain_line last;
+	uint64_t number;
+
+	seal->note_due = true;
+	seal->kind = seal->opened ? MAUTH_CHAIN_NOTE_RESUMED : MAUTH_CHAIN_NOTE_BEGUN;
+	if (seal->opened)
+		return;
+	seal->opened = true;
+	if (find_last(tail, size, &last)) {
+		memcpy(note->previous, last.writer, sizeof(note->previous));
+		note->previous_number = last.number;
+	}
+	/* The end that we know of: if this file does not go so far, it is not the one that we had. */
+	if (read_head(seal->head_path, writer, &number) &&
+	    (note->previous[0] == '\0' || (strcmp(note->previous, writer) == 0 && note->previous_number < number))) {
+		memcpy(note->previous, writer, sizeof(writer));
+		note->previous_number = number;
+	}
+}
+
+void mauth_audit_seal_torn(struct mauth_audit_seal *seal, const char *data, size_t size)
+{
+	mauth_chain_note_torn(data, size, &seal->note.torn);
+	if (!seal->note_due)
+		seal->kind = MAUTH_CHAIN_NOTE_CHECKPOINT;
+	seal->note_due = true;
+}
+
+/* -- writing ------------------------------------------------------------------------------------------------ */
+
+static void put_note(struct mauth_audit_seal *seal, enum mauth_chain_note_kind kind, const struct mauth_chain_note *note,
+		     struct mauth_buf *out)
+{
+	static const struct mauth_chain_note nothing;
+	struct mauth_buf line = { 0 };
+
+	mauth_chain_note_write(&line, mauth_wall_usecs(seal->loop), kind, note == NULL ? &nothing : note);
+	mauth_chain_checkpoint(&seal->writer, line.data, line.size, out);
+	mauth_buf_free(&line);
+	seal->checkpoint = seal->writer.state.number;
+}
+
+void mauth_audit_seal_lines(struct mauth_audit_seal *seal, const char *lines, size_t size, struct mauth_buf *out)
+{
+	seal->before = seal->writer.state;
+	seal->checkpoint = 0;
+	if (seal->note_due)
+		put_note(seal, seal->kind, &seal->note, out);
+	if (lines != NULL)
+		mauth_chain_seal(&seal->writer, lines, size, out);
+	if ((lines == NULL && !seal->note_due) ||
+	    seal->writer.state.number - (seal->checkpoint > 0 ? seal->checkpoint : seal->signed_number) >= MAUTH_AUDIT_CHECKPOINT_RECORDS)
+		put_note(seal, MAUTH_CHAIN_NOTE_CHECKPOINT, NULL, out);
+}
+
+bool mauth_audit_seal_last(struct mauth_audit_seal *seal, enum mauth_chain_note_kind kind, struct mauth_buf *out)
+{
+	/* Nothing of ours is in this file. */
+	if (seal->writer.state.number == 0 || seal->note_due)
+		return false;
+	seal->before = seal->writer.state;
+	put_note(seal, kind, NULL, out);
+	return true;
+}
+
+void mauth_audit_seal_written(struct mauth_audit_seal *seal, bool written)
+{
+	if (!written) {
+		seal->writer.state = seal->before;
+		return;
+	}
+	if (seal->note_due && seal->writer.state.number > seal->before.number) {
+		seal->note_due = false;
+		seal->note = (struct mauth_chain_note){ 0 };
+	}
+	if (seal->checkpoint == 0)
+		return;
+	seal->signed_number = seal->checkpoint;
+	write_head(seal);
+}
+
+bool mauth_audit_seal_is_due(const struct mauth_audit_seal *seal)
+{
+	return seal->writer.state.number > seal->signed_number;
+}
+
+const struct mauth_chain_writer *mauth_audit_seal_writer(const struct mauth_audit_seal *seal)
+{
+	return &seal->writer;
+}
