@@ -39,7 +39,7 @@ mkdir -m 755 "$dir/run"
 install -d -m 700 -o modernauth -g modernauth "$dir/state" "$dir/audit"
 cat >"$dir/modernauth.conf" <<CONF
 state_dir = "$dir/state"
-audit { path = "$dir/audit/modernauth-audit.jsonl" }
+audit { path = "$dir/audit/modernauth-audit.jsonl"  key_file = "$dir/audit.key" }
 tenant "contoso" {
   domains   = {"contoso.com"}
   tenant_id = "contoso.onmicrosoft.com"

@@ -27,7 +27,7 @@ install_packages() {
 }
 
 build_packages=(build-essential pkg-config meson ninja-build dovecot-core dovecot-dev dovecot-imapd dovecot-pop3d
-	dovecot-submissiond libcurl4-openssl-dev libssl-dev libjansson-dev libconfuse-dev libsqlite3-dev ca-certificates adduser)
+	dovecot-submissiond libcurl4-openssl-dev libssl-dev libjansson-dev libconfuse-dev libsqlite3-dev zlib1g-dev libzstd-dev ca-certificates adduser)
 demo_packages=(python3 python3-cryptography python3-h2 curl)
 
 ensure_user() {

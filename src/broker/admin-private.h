@@ -66,6 +66,8 @@ void admin_device_changed(const char *id, const struct mauth_error *error, void 
 bool admin_allow(struct mauth_session *session, const struct mauth_wire_line *line);
 bool admin_disallow(struct mauth_session *session, const struct mauth_wire_line *line);
 bool admin_policy(struct mauth_session *session, const struct mauth_wire_line *line);
+/* admin-audit.c */
+bool admin_audit(struct mauth_session *session, const struct mauth_wire_line *line);
 
 /* admin-store.c */
 bool admin_rekey(struct mauth_session *session, const struct mauth_wire_line *line);

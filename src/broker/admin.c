@@ -290,6 +290,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "EXPLAIN", admin_explain },
 		{ "ALLOW", admin_allow }, { "DISALLOW", admin_disallow }, { "POLICY", admin_policy },
 		{ "DIAGNOSE", admin_diagnose },
+		{ "AUDIT", admin_audit },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -12,6 +12,7 @@
 #include "store/audit-file.h"
 #include "store/text-file.h"
 #include "store/worker.h"
+#include "store/audit-key.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -100,6 +101,19 @@ static enum mauth_status open_lock(struct mauth_service_state *service, struct m
 	return mauth_fail(error_r, MAUTH_CONFIG, errno, "cannot open %s: %s", path, strerror(errno));
 }
 
+/* The audit's key of a first start, which only root may write. */
+static enum mauth_status make_audit_key(struct mauth_service_state *service, struct mauth_error *error_r)
+{
+	const char *path = service->config->audit_key_file;
+	enum mauth_status status = mauth_audit_key_create(path, error_r);
+
+	if (status != MAUTH_OK)
+		return status;
+	mauth_log(service->log, MAUTH_INFO, "audit: made the key %s and its public half %s.pub: keep a copy elsewhere", path, path);
+	mauth_config_unref(&service->config);
+	return mauth_config_load(service->settings.config_path, mauth_config_read_file, NULL, NULL, NULL, &service->config, error_r);
+}
+
 enum mauth_status mauth_service_init(struct mauth_service_state *service, const struct mauth_service_settings *settings,
 				     const struct mauth_loop *loop, const struct mauth_log *log,
 				     struct mauth_error *error_r)
@@ -115,6 +129,8 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 	service->config_read_at = mauth_wall_secs(loop);
 	status = mauth_config_load(settings->config_path, mauth_config_read_file, NULL, log_warning,
 				   service, &service->config, &service->config_error);
+	if (status == MAUTH_OK && service->config->audit_key_file != NULL && service->config->audit_key == NULL)
+		status = make_audit_key(service, &service->config_error);
 	if (status == MAUTH_OK)
 		status = resolve_users(service, &service->config_error);
 	if (status != MAUTH_OK) {
@@ -137,6 +153,12 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	service->audit = mauth_audit_file_new(service->config->audit_path, service->loop, service->log);
 	service->runner = mauth_runner_new(service->loop, service->log);
 	host.run = mauth_runner_run(service->runner);
+	if (service->config->audit_key != NULL) {
+		char *head = mauth_printf("%s/audit.head", service->config->state_dir);
+
+		mauth_audit_file_seal(service->audit, service->config->audit_key, head);
+		free(head);
+	}
 	host.http = mauth_http_curl_http(service->http);
 	host.audit = mauth_audit_file_sink(service->audit);
 	/* A thread of its own: a map of 200,000 lines must not keep device passwords waiting. */

@@ -117,7 +117,7 @@ static void seal_line(struct mauth_chain_writer *writer, const char *body, size_
 	put_text(&at, member_open, sizeof(member_open) - 1);
 	put_text(&at, writer->name, MAUTH_CHAIN_WRITER_SIZE - 1);
 	put_text(&at, number_open, sizeof(number_open) - 1);
-	at += sprintf(at, "%" PRIu64, writer->state.number);
+	at += snprintf(at, 21, "%" PRIu64, writer->state.number);
 	put_text(&at, mac_open, sizeof(mac_open) - 1);
 	put_hex(&at, writer->state.mac, MAUTH_CHAIN_HASH);
 	if (checkpoint) {

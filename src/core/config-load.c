@@ -4,6 +4,7 @@
 #include "core/aadsts.h"
 #include "core/policy.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -212,24 +213,20 @@ static enum mauth_status load_aadsts(struct mauth_loader *loader, struct mauth_e
 static enum mauth_status load_globals(struct mauth_loader *loader, struct mauth_error *error_r)
 {
 	const struct mauth_conf_value *cache_max = setting(loader, "", "cache_max");
-	const struct mauth_conf_value *required = setting(loader, "audit", "required");
 	const struct mauth_conf_value *inventory = setting(loader, "", "inventory");
 	struct mauth_config *config = loader->config;
 
 	config->cache_max = 64u << 20;
-	config->audit_required = true;
 	config->inventory = true;
 	if (cache_max != NULL && mauth_conf_size(cache_max, 1u << 20, (uint64_t)16 << 30, &config->cache_max,
 						 error_r) != MAUTH_OK)
-		return MAUTH_CONFIG;
-	if (required != NULL && mauth_conf_bool(required, &config->audit_required, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	if (inventory != NULL && mauth_conf_bool(inventory, &config->inventory, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
 	if (load_numbers(loader, error_r) != MAUTH_OK || load_strings(loader, error_r) != MAUTH_OK ||
 	    load_replies(loader, error_r) != MAUTH_OK || load_self_service(loader, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
-	return load_aadsts(loader, error_r);
+	return load_aadsts(loader, error_r) != MAUTH_OK ? MAUTH_CONFIG : mauth_load_audit(loader, error_r);
 }
 
 /* -- what holds between settings -- */
@@ -383,35 +380,60 @@ static enum mauth_status check_whole(struct mauth_loader *loader, struct mauth_e
 
 /* -- files -- */
 
-enum mauth_status mauth_load_file(struct mauth_loader *loader, const struct mauth_conf_value *value, bool secret,
-				  const struct mauth_secret **content_r, struct mauth_error *error_r)
+/* Reads the file at path, at most once; *missing_r: there is none. value says who wants it, NULL: a default. */
+static enum mauth_status load_file(struct mauth_loader *loader, const char *path, const struct mauth_conf_value *value, bool secret,
+				   bool *missing_r, const struct mauth_secret **content_r, struct mauth_error *error_r)
 {
 	struct mauth_config *config = loader->config;
-	struct mauth_secret *content = NULL;
+	const char *name = value == NULL ? "a default" : value->name;
+	unsigned int line = value == NULL ? 1 : value->line;
 	struct mauth_error error = { .text = "cannot be read" };
+	struct mauth_secret *content = NULL;
 	size_t n = config->files_count;
 
 	for (size_t i = 0; i < n; i++) {
-		if (strcmp(config->files[i].path, value->text) == 0 && (loader->read_as_secret[i] || !secret)) {
+		if (strcmp(config->files[i].path, path) == 0 && (loader->read_as_secret[i] || !secret)) {
 			*content_r = config->files[i].content;
 			return MAUTH_OK;
 		}
 	}
-	if (loader->read_file(loader->read_context, value->text, secret, &content, &error) != MAUTH_OK)
-		return mauth_conf_refuse(error_r, value, "%s: %s", value->name, error.text);
+	if (loader->read_file(loader->read_context, path, secret, &content, &error) != MAUTH_OK) {
+		*missing_r = error.code == ENOENT;
+		return mauth_conf_fail(error_r, config->path, line, "%s: %s", name, error.text);
+	}
 	loader->files_octets += mauth_secret_size(content);
 	if (loader->files_octets > FILES_OCTETS_MAX || mauth_secret_size(content) > MAUTH_CONFIG_MAX) {
 		mauth_secret_free(&content);
-		return mauth_conf_refuse(error_r, value, "%s: the file, or all files together, are too large",
-					 value->name);
+		return mauth_conf_fail(error_r, config->path, line, "%s: the file, or all files together, are too large", name);
 	}
 	config->files = mauth_grow(config->files, n + 1, sizeof(*config->files));
 	loader->read_as_secret = mauth_grow(loader->read_as_secret, n + 1, sizeof(*loader->read_as_secret));
-	config->files[n] = (struct mauth_config_file){ mauth_strdup(value->text), content, secret };
+	config->files[n] = (struct mauth_config_file){ mauth_strdup(path), content, secret };
 	loader->read_as_secret[n] = secret;
 	config->files_count++;
 	*content_r = content;
 	return MAUTH_OK;
+}
+
+enum mauth_status mauth_load_file(struct mauth_loader *loader, const struct mauth_conf_value *value, bool secret,
+				  const struct mauth_secret **content_r, struct mauth_error *error_r)
+{
+	bool missing;
+
+	return load_file(loader, value->text, value, secret, &missing, content_r, error_r);
+}
+
+enum mauth_status mauth_load_file_if_any(struct mauth_loader *loader, const char *path, const struct mauth_conf_value *value,
+					 const struct mauth_secret **content_r, struct mauth_error *error_r)
+{
+	bool missing = false;
+	struct mauth_error error;
+
+	*content_r = NULL;
+	if (load_file(loader, path, value, true, &missing, content_r, &error) == MAUTH_OK || missing)
+		return MAUTH_OK;
+	*error_r = error;
+	return MAUTH_CONFIG;
 }
 
 typedef enum mauth_status load_section_fn(struct mauth_loader *loader, const struct mauth_conf_section *section,

@@ -3,6 +3,7 @@
 
 #include "core/aadsts.h"
 #include "core/assertion.h"
+#include "core/chain.h"
 #include "core/mem.h"
 #include "core/policy.h"
 #include "core/upn.h"
@@ -92,6 +93,8 @@ static void config_free(struct mauth_config *config)
 		mauth_secret_free(&config->files[i].content);
 	}
 	free(config->files);
+	free(config->audit_key_file);
+	mauth_chain_key_free(&config->audit_key);
 	mauth_aadsts_free(&config->aadsts);
 	mauth_secret_free(&config->text);
 	free(config);

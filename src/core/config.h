@@ -30,6 +30,7 @@ struct mauth_credential {
 #define MAUTH_CREDENTIALS_MAX 4u
 
 struct mauth_rule;                           /* core/policy.h */
+struct mauth_chain_key;                      /* core/chain.h */
 struct mauth_policy_index;
 
 /* map "name" { ... }: logins that stand for another account, another mailbox, or both. */
@@ -99,6 +100,8 @@ struct mauth_config {
 	char *state_dir;
 	char *audit_path;
 	bool audit_required;
+	char *audit_key_file;                /* NULL: records are not sealed */
+	struct mauth_chain_key *audit_key;   /* NULL: not sealed, or there is no such file yet */
 	char *default_domain;                /* for logins without "@"; NULL: such logins are not ours */
 	uint64_t cache_max;                  /* octets */
 	unsigned int deadline_msecs;         /* of one login, default 20 s */

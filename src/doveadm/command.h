@@ -29,6 +29,7 @@ void mauth_cmd_report(struct doveadm_cmd_context *cctx);
 void mauth_cmd_inventory_forget(struct doveadm_cmd_context *cctx);
 void mauth_cmd_move_batch(struct doveadm_cmd_context *cctx);
 void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx);
+void mauth_cmd_audit_verify(struct doveadm_cmd_context *cctx);
 
 struct mauth_command {
 	struct doveadm_cmd_context *cctx;

@@ -210,6 +210,14 @@ STR("user")
 BOOL("password-prompt")
 BOOL("json")
 END
+}, {
+	.name = "modernauth audit verify",
+	.cmd = mauth_cmd_audit_verify,
+	.usage = "[--key <file>] [<file> ..]",
+DOVEADM_CMD_PARAMS_START
+STR("key")
+DOVEADM_CMD_PARAM('\0', "file", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+END
 } };
 
 void doveadm_modernauth_plugin_init(struct module *module)

@@ -88,6 +88,7 @@ MODERNAUTH_CONF = """state_dir = "{dir}/lib"
 cache_max = "{cache_max}"
 audit {{
   path = "{dir}/audit/audit.jsonl"
+  key_file = "{dir}/audit.key"
 }}
 tenant "bench" {{
   domains = {{"bench.test"}}

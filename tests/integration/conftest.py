@@ -110,6 +110,10 @@ class Fronts:
             found["left behind"] = left
         if front.complaints():
             found["log"] = front.complaints()[:20]
+        if os.path.isfile(front.audit_path) and os.path.exists(front.path("audit.key")) and not front.audit_touched:
+            status, rows, said = front.verify_audit(front.audit_path)
+            if status not in (0, 66) or [row for row in rows if row["result"] == "finding"]:
+                found["audit"] = (status, rows, said)
         if core_files(front.directory):
             found["core files"] = core_files(front.directory)
         for number, text in enumerate(sanitizer.findings(front)):

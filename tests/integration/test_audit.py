@@ -212,6 +212,7 @@ def test_a_torn_line_of_a_crash_is_cut_off(fronts, people):
             file.write(b'{"whole":1,"event":{"action":"x"},"modernauth":{}}\n{"torn":')
         os.chown(front.audit_path, front.user.pw_uid, front.user.pw_gid)
     front = fronts.new(before_start=tear)
+    front.audit_touched = True
     front.expect("ended in half a record")
     assert front.imap(people.new()).ok
     records = front.audit()

@@ -19,6 +19,7 @@ def test_the_shipped_files_parse(fronts, people):
     front.write("modernauth.conf", text.replace("00000000-0000-0000-0000-000000000000",
                                                 "9e5f94bc-e8a4-4e73-b8be-63364c29d753")
                 .replace('# path = "/var/log/dovecot/modernauth-audit.jsonl"', 'path = "%s"' % front.audit_path)
+                .replace('# key_file = "/var/lib/dovecot/modernauth-audit.key"', 'key_file = "%s"' % front.path("audit.key"))
                 .replace('# state_dir = "/var/lib/dovecot/modernauth"', 'state_dir = "%s"' % front.path("lib")))
     front.start()
     assert front.imap("somebody@elsewhere.test", people.password()).wrong

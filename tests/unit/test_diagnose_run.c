@@ -57,7 +57,7 @@ static int setup(void **state)
 	snprintf(audit, sizeof(audit), "%s/audit.jsonl", directory);
 	snprintf(lock, sizeof(lock), "%s/lock", directory);
 	file = fopen(config, "w");
-	fprintf(file, "state_dir = \"%s\"\naudit { path = \"%s\" }\nauth_user = \"%s\"\nlogin_user = \"%s\"\n",
+	fprintf(file, "state_dir = \"%s\"\naudit { path = \"%s\" seal = false }\nauth_user = \"%s\"\nlogin_user = \"%s\"\n",
 		directory, audit, user, user);
 	for (const char *const *name = (const char *const[]){ "contoso", "fabrikam", NULL }; *name != NULL; name++)
 		fprintf(file,

@@ -55,7 +55,7 @@ static void write_config(const char *client_id, const char *more)
 	FILE *file = fopen(site->config, "w");
 
 	fprintf(file,
-		"state_dir = \"%s\"\naudit { path = \"%s\" }\nauth_user = \"%s\"\nlogin_user = \"%s\"\n"
+		"state_dir = \"%s\"\naudit { path = \"%s\" seal = false }\nauth_user = \"%s\"\nlogin_user = \"%s\"\n"
 		"tenant \"contoso\" {\n domains = {\"contoso.com\"}\n tenant_id = \"contoso.onmicrosoft.com\"\n"
 		" client_id = \"%s\"\n authority = \"https://127.0.0.1:1\"\n}\n%s",
 		site->dir, site->audit, user, user, client_id, more);

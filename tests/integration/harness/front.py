@@ -103,6 +103,7 @@ class Front(Clients, Enrolling):
         self.write("modernauth.conf", settings.modernauth_conf(self, tenants, extra, **options))
         self.write("dovecot.conf", settings.dovecot_conf(self, sanitizer.dovecot_settings(self) + dovecot, early))
         self.process, self.expected, self.stopped_at = None, [], None
+        self.audit_touched = False  # by the test: it does not verify
         self.stops = []              # (from, to) in the log: what was said while it ended
         self.before_start = before_start
 
@@ -310,10 +311,20 @@ class Front(Clients, Enrolling):
             return []
         assert data == b"" or data.endswith(b"\n"), "the audit ends in a torn line"
         records = [json.loads(line) for line in data.splitlines()]
+        # What the audit says of itself is for those who verify it, as is the chain.
+        chained = [record.pop("chain", None) for record in records]
+        assert all(chained) or self.audit_touched or not any(chained), "a record that is not sealed"
+        records = [record for record in records if not record["event"]["action"].startswith("audit-")]
         return [record for record in records
                 if (user is None or record.get("user", {}).get("name") == user) and
                 (session is None or record["modernauth"].get("session") == session) and
                 (action is None or record["event"]["action"].startswith(action))]
+
+    def verify_audit(self, *files, key="audit.key"):
+        """What "audit verify" says of the files: its exit status, rows, and last words."""
+        done = self.doveadm("-f", "json", "modernauth", "audit", "verify", *(["--key", self.path(key)] if files else []),
+                            *files, check=False)
+        return done.returncode, json.loads(done.stdout or "[]"), done.stderr
 
     def attempts(self, user=None):
         return self.audit(user, action="basic-auth-intercepted")
