@@ -54,6 +54,7 @@ struct diagnosis {
 	struct mauth_http_call *call;
 	struct mauth_probe *probe;
 	struct mauth_flight_waiter *waiter;
+	struct mauth_account_waiter *account;
 	bool asked_again;
 
 	/* of this tenant */
@@ -82,6 +83,9 @@ void diag_authority(struct diagnosis *diagnosis);
 void diag_application(struct diagnosis *diagnosis);
 void diag_realms(struct diagnosis *diagnosis);
 void diag_tokens(struct diagnosis *diagnosis);
+
+/* diagnose-account.c */
+void diag_account(struct diagnosis *diagnosis);
 
 /* diagnose-mail.c */
 void diag_hosts(struct diagnosis *diagnosis);

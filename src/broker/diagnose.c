@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/diagnose-private.h"
 
+#include "core/account-check.h"
 #include "core/mem.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static const struct diag_check per_tenant[] = {
 	{ "application", DIAG_TENANT, diag_application },
 	{ "realm", DIAG_TENANT, diag_realms },
 	{ "token", DIAG_TENANT, diag_tokens },
+	{ "account", DIAG_TENANT | DIAG_USER, diag_account },
 	{ "mail host", 0, diag_hosts },
 	{ "mailbox", DIAG_USER, diag_mailboxes },
 	{ "protocol", 0, diag_protocols },
@@ -107,6 +109,7 @@ static void diagnosis_free(struct diagnosis *diagnosis)
 	}
 	if (diagnosis->waiter != NULL)
 		mauth_flight_cancel(&diagnosis->waiter);
+	mauth_account_cancel(&diagnosis->account);
 	forget_tenant(diagnosis);
 	close_connections(diagnosis);
 	mauth_secret_free(&diagnosis->password);

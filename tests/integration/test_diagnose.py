@@ -37,6 +37,7 @@ def tenants(front, standin):
         "enrolled": {"grants": ["enrolled"]},
         "graph": {**certificate, "app_scope": "https://graph.microsoft.com/.default"},
         "noroles": {**daemon, "client_id": APP % 8},
+        "nograph": {**certificate, "client_id": APP % 43},
         "unregistered": {**certificate, "client_id": APP % 41},
         "notenant": {"tenant_id": "nobody.example"},
         "wrongcloud": {**certificate, "cloud": "gcc-high", "app_scope": "https://outlook.office365.com/.default"},
@@ -60,6 +61,7 @@ def front(fronts, running_standin):
         running_standin.domain(name + ".test")
         text += settings.tenant(running_standin, name, domains, **values)
     running_standin.app(APP % 41, certificates=["client"], roles=EXCHANGE_ROLES, mailboxes=["*"], registered=False)
+    running_standin.app(APP % 43, certificates=["client"], roles=EXCHANGE_ROLES, mailboxes=["*"], graph_roles=[])
     front.write("modernauth.conf", settings.modernauth_conf(front, text))
     front.expect("tenant oldcert: ", "client-expired", "login refused", "diagnose")
     return front.start()
@@ -176,6 +178,20 @@ def test_clock(front, standin):
         row = diagnose(front, tenant="good").first()
         check(row, "clock", word, "chronyc")
         assert "10 min" in row["seen"] or "9 min" in row["seen"]
+
+
+def test_graph_is_not_allowed(front, people):
+    """Device passwords would open nothing, and the mailbox itself is all right."""
+    report = diagnose(front, user=people.new(domain="nograph.test"))
+    check(report.first(), "account", "Graph", "User.Read.All")
+    assert len(report.bad()) == 1 and report.row("mailbox", "imap")["result"] == "pass", report.text
+
+
+def test_a_disabled_account(front, people, standin):
+    account = people.new(domain="good.test")
+    assert diagnose(front, user=account).row("account")["result"] == "pass"
+    standin.user(account.upn, disabled=True)
+    check(diagnose(front, user=account).first(), "account", "disabled", "check_accounts = false")
 
 
 def test_wrong_object_id(front, people):
