@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Counts test cases of the newest meson test log: cmocka's own numbers, one for each program without them."""
+"""Counts test cases of the newest meson test log, or of that with a --logbase: cmocka's own numbers, one for each program without
+them."""
 import glob
 import json
 import os
@@ -8,8 +9,8 @@ import re
 import sys
 
 
-def main(log_dir):
-    logs = glob.glob(os.path.join(log_dir, "testlog*.json"))
+def main(log_dir, base="testlog"):
+    logs = glob.glob(os.path.join(log_dir, base + "*.json"))
     if not logs:
         print(0, 1)
         return
@@ -31,4 +32,4 @@ def main(log_dir):
     print(ok, bad)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])
