@@ -119,15 +119,7 @@ static bool read_mac_key(const char *text, unsigned char key_r[MAC_KEY_SIZE])
 	if (strncmp(text, MAC_LINE, sizeof(MAC_LINE) - 1) != 0)
 		return false;
 	text += sizeof(MAC_LINE) - 1;
-	for (size_t i = 0; i < MAC_KEY_SIZE; i++) {
-		unsigned int octet;
-
-		if (strspn(text, "0123456789abcdef") < 2 || sscanf(text, "%2x", &octet) != 1)
-			return false;
-		key_r[i] = (unsigned char)octet;
-		text += 2;
-	}
-	return *text == '\n' || *text == '\r';
+	return mauth_chain_take_hex(&text, text + strlen(text), key_r, MAC_KEY_SIZE) && (*text == '\n' || *text == '\r');
 }
 
 enum mauth_status mauth_chain_key_read(const struct mauth_secret *text, struct mauth_chain_key **key_r,

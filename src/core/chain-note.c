@@ -53,33 +53,20 @@ void mauth_chain_note_write(struct mauth_buf *buf, int64_t wall_usecs, enum maut
 
 /* -- reading ------------------------------------------------------------------------------------------------ */
 
-static bool read_hash(const char *text, unsigned char hash_r[MAUTH_CHAIN_HASH])
-{
-	if (strlen(text) != 2 * MAUTH_CHAIN_HASH || strspn(text, "0123456789abcdef") != 2 * MAUTH_CHAIN_HASH)
-		return false;
-	for (size_t i = 0; i < MAUTH_CHAIN_HASH; i++) {
-		unsigned int octet;
-
-		if (sscanf(text + 2 * i, "%2x", &octet) != 1)
-			return false;
-		hash_r[i] = (unsigned char)octet;
-	}
-	return true;
-}
-
 static void read_audit(json_t *audit, struct mauth_chain_note *note)
 {
 	json_t *previous = json_object_get(audit, "previous"), *torn = json_object_get(audit, "torn");
 	const char *writer = mauth_json_str(previous, "w");
 	json_int_t number = json_integer_value(json_object_get(previous, "n"));
 	json_int_t octets = json_integer_value(json_object_get(torn, "octets"));
+	const char *hash = mauth_json_str(torn, "sha256");
 
 	note->ends = json_is_true(json_object_get(audit, "ends"));
 	if (strlen(writer) == MAUTH_CHAIN_WRITER_SIZE - 1 && number > 0) {
 		memcpy(note->previous, writer, MAUTH_CHAIN_WRITER_SIZE);
 		note->previous_number = (uint64_t)number;
 	}
-	if (octets > 0 && read_hash(mauth_json_str(torn, "sha256"), note->torn.hash))
+	if (octets > 0 && mauth_chain_take_hex(&hash, hash + strlen(hash), note->torn.hash, MAUTH_CHAIN_HASH) && *hash == '\0')
 		note->torn.size = (size_t)octets;
 }
 

@@ -166,7 +166,7 @@ static int hex_digit(char c)
 }
 
 /* Lower case only: one spelling for each line. */
-static bool take_hex(const char **at, const char *end, unsigned char *data_r, size_t size)
+bool mauth_chain_take_hex(const char **at, const char *end, unsigned char *data_r, size_t size)
 {
 	if ((size_t)(end - *at) < 2 * size)
 		return false;
@@ -223,16 +223,16 @@ bool mauth_chain_parse(const char *line, size_t size, struct mauth_chain_line *l
 	parsed.body = (size_t)(at - line);
 	at += sizeof(member_open) - 1;
 	writer = at;
-	if (!take_hex(&at, end, name, sizeof(name)) || !take(&at, end, number_open, sizeof(number_open) - 1) ||
+	if (!mauth_chain_take_hex(&at, end, name, sizeof(name)) || !take(&at, end, number_open, sizeof(number_open) - 1) ||
 	    !take_number(&at, end, &parsed.number) || !take(&at, end, mac_open, sizeof(mac_open) - 1) ||
-	    !take_hex(&at, end, parsed.mac, sizeof(parsed.mac)))
+	    !mauth_chain_take_hex(&at, end, parsed.mac, sizeof(parsed.mac)))
 		return false;
 	memcpy(parsed.writer, writer, MAUTH_CHAIN_WRITER_SIZE - 1);
 	if (take(&at, end, head_open, sizeof(head_open) - 1)) {
 		parsed.checkpoint = true;
-		if (!take_hex(&at, end, parsed.head, sizeof(parsed.head)) ||
+		if (!mauth_chain_take_hex(&at, end, parsed.head, sizeof(parsed.head)) ||
 		    !take(&at, end, signature_open, sizeof(signature_open) - 1) ||
-		    !take_hex(&at, end, parsed.signature, sizeof(parsed.signature)))
+		    !mauth_chain_take_hex(&at, end, parsed.signature, sizeof(parsed.signature)))
 			return false;
 	}
 	if (!take(&at, end, member_close, sizeof(member_close) - 1) || at != end)

@@ -70,6 +70,8 @@ struct mauth_chain_line {
 bool mauth_chain_parse(const char *line, size_t size, struct mauth_chain_line *line_r);
 /* The state before a writer's first line. */
 void mauth_chain_first(const char *writer, struct mauth_chain_state *state_r);
+/* Reads size octets as hex digits in lower case, one spelling for each, and moves *at behind them. */
+bool mauth_chain_take_hex(const char **at, const char *end, unsigned char *data_r, size_t size);
 /* state becomes that after line; its mac is the one that the line should have (secret keys), else the line's own. */
 void mauth_chain_follow(const struct mauth_chain_key *key, struct mauth_chain_state *state, const char *line,
 			const struct mauth_chain_line *parsed);

@@ -117,14 +117,22 @@ static enum mauth_status load_days(struct rule_loader *r)
 	return MAUTH_OK;
 }
 
+static unsigned int two_digits(const char *text)
+{
+	return (unsigned int)((text[0] - '0') * 10 + text[1] - '0');
+}
+
+/* "07:00", and nothing behind it. */
 static bool parse_minute(const char *text, unsigned int *minute_r)
 {
+	static const char digits[] = "0123456789";
 	unsigned int hour, minute;
-	char rest;
 
-	/* Five characters: "07:00". */
-	if (strlen(text) != 5 || strspn(text, "0123456789:") != 5 || sscanf(text, "%2u:%2u%c", &hour, &minute, &rest) != 2 ||
-	    minute > 59 || hour > 24 || (hour == 24 && minute > 0))
+	if (strlen(text) != 5 || strspn(text, digits) != 2 || text[2] != ':' || strspn(text + 3, digits) != 2)
+		return false;
+	hour = two_digits(text);
+	minute = two_digits(text + 3);
+	if (minute > 59 || hour > 24 || (hour == 24 && minute > 0))
 		return false;
 	*minute_r = hour * 60 + minute;
 	return true;

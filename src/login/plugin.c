@@ -114,24 +114,13 @@ static void note_tls(struct client *client)
 {
 	struct mauth_login_session *session = mauth_login_session(client);
 
-	if (session->tls_noted || client->ssl_iostream == NULL)
+	if (session->tls_noted || client->ssl_iostream == NULL || !ssl_iostream_is_handshaked(client->ssl_iostream))
 		return;
-	/* One that is done must not be asked for again: Dovecot asserts that. */
-	if (ssl_iostream_is_handshaked(client->ssl_iostream) ||
-	    (ssl_iostream_handshake(client->ssl_iostream) >= 0 && ssl_iostream_is_handshaked(client->ssl_iostream))) {
-		session->tls_noted = TRUE;
-		client_add_forward_field(client, "modernauth_tls", ssl_iostream_get_protocol_name(client->ssl_iostream));
-	}
+	session->tls_noted = TRUE;
+	client_add_forward_field(client, "modernauth_tls", ssl_iostream_get_protocol_name(client->ssl_iostream));
 }
 
-/* Before the first command can be a login. */
-static void login_input(struct client *client)
-{
-	note_tls(client);
-	mauth_login_session(client)->module_ctx.super.input(client);
-}
-
-/* submission-login reads its commands elsewhere. Every login asks this before it begins. */
+/* Every login of every protocol asks this before it begins, and its command has come through TLS if there is any. */
 static bool login_sasl_filter_mech(struct client *client, struct auth_mech_desc *mech)
 {
 	struct mauth_login_session *session = mauth_login_session(client);
@@ -171,8 +160,6 @@ static void login_client_allocated(struct client *client)
 	client->v.proxy_failed = login_proxy_failure;
 	client->v.proxy_get_state = login_proxy_state;
 	client->v.destroy = login_destroy;
-	if (client->v.input != NULL)
-		client->v.input = login_input;
 	client->v.sasl_filter_mech = login_sasl_filter_mech;
 	MODULE_CONTEXT_SET(client, login_module, session);
 }

@@ -187,7 +187,7 @@ def test_without_the_store_nothing_is_allowed(fronts, standin, people):
     front.write("lib/modernauth.keys", "no keys\n", 0o600)
     front.kill_and_wait_for_trouble()
     assert denied(front.pop3(account)) and front.imap(account).ok
-    assert "No grant needs it; no exception from the rules holds meanwhile" in front.log()
+    assert "No grant needs it; the inventory is in memory only, and no exception from the rules holds" in front.log()
     result = command(front, "policy")
     assert "no exception holds" in result.err and len(json.loads(result.out)) == 2
     result = command(front, "allow", "--protocol", "pop3", "--user", account.upn, *WHY, check=False)

@@ -254,11 +254,13 @@ def test_a_crashing_broker_leaves_no_core(fronts, people, number):
     front.wait(lambda: front.imap(people.new()).ok, 5)
 
 
-def test_the_state_directory_has_nothing_to_read(debug_front):
-    """Tokens live in memory only."""
-    for where, _, files in os.walk(debug_front.path("lib")):
+def test_the_state_directory_has_nothing_to_read(debug_front, canary):
+    """Tokens of passwords live in memory only; what is there is nobody else's to read."""
+    directory = debug_front.path("lib")
+    assert canary.search_tree(directory, []) == {}
+    for where, _, files in os.walk(directory):
         for name in files:
-            assert os.path.getsize(os.path.join(where, name)) == 0, name
+            assert os.stat(os.path.join(where, name)).st_mode & 0o077 == 0, name
 
 
 def test_a_secret_file_that_everybody_can_read_is_refused(fronts, people):
