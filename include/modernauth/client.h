@@ -44,7 +44,7 @@ typedef void mauth_client_login_fn(const struct mauth_client_reply *reply, void 
 struct mauth_client *mauth_client_new(const struct mauth_client_settings *settings, const struct mauth_loop *loop,
 				      const struct mauth_log *log);
 /* Answers every open request with MAUTH_TEMPORARY, then frees. Sets *client to NULL. Reports that the broker has not
- * confirmed are waited for, at most a quarter of a second. */
+ * confirmed are waited for, at most a second, and once more on a fresh connection. */
 void mauth_client_free(struct mauth_client **client);
 
 /* Exactly one callback, never before this returns, none after cancel. When attempt->timeout_msecs have passed

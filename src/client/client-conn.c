@@ -21,7 +21,7 @@
 #define IDLE_MSECS 60000u
 #define REPORT_RETRY_MSECS 5000u
 /* How long the end of a process may be held up for the sake of its reports. */
-#define DRAIN_MSECS 250
+#define DRAIN_MSECS 1000
 /* No more than this is put between us and the socket; the rest waits in the queue. */
 #define OUT_HIGH (64u * 1024u)
 /* Connections in a row that may be lost before the hello without failing what was asked on them */

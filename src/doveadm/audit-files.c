@@ -242,7 +242,7 @@ size_t mauth_audit_list(const char *path, char ***paths_r)
 	return count;
 }
 
-uint64_t mauth_audit_size(char *const *paths, size_t count)
+uint64_t mauth_audit_size(const char *const *paths, size_t count)
 {
 	uint64_t size = 0;
 	struct stat st;

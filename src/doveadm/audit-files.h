@@ -19,6 +19,6 @@ enum mauth_status mauth_audit_read(const char *path, const struct mauth_audit_re
  * record; the caller frees each and the array. 0: there is none. */
 size_t mauth_audit_list(const char *path, char ***paths_r);
 /* Sizes together, for a progress bar. */
-uint64_t mauth_audit_size(char *const *paths, size_t count);
+uint64_t mauth_audit_size(const char *const *paths, size_t count);
 
 #endif

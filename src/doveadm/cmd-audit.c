@@ -176,7 +176,7 @@ static void draw(void *context, uint64_t octets)
 	} T_END;
 }
 
-static bool read_files(struct verifying *v, char *const *paths, size_t count)
+static bool read_files(struct verifying *v, const char *const *paths, size_t count)
 {
 	const struct mauth_audit_reader reader = { .data = take_data, .progress = draw, .context = v };
 	bool good = TRUE;
@@ -222,7 +222,7 @@ static void conclude(struct verifying *v, const struct mauth_chain_key *key, con
 		doveadm_exit_code = EX_NOINPUT;
 }
 
-static void verify(struct verifying *v, char *const *paths, size_t count, const char *key_path)
+static void verify(struct verifying *v, const char *const *paths, size_t count, const char *key_path)
 {
 	struct mauth_chain_key *key = read_key(key_path);
 	struct mauth_chain_summary summary;
@@ -264,20 +264,20 @@ void mauth_cmd_audit_verify(struct doveadm_cmd_context *cctx)
 	(void)doveadm_cmd_param_array(cctx, "file", &files);
 	if (files != NULL && key != NULL) {
 		/* Another machine's: nobody here is to be asked. */
-		verify(&v, (char *const *)(uintptr_t)files, str_array_length(files), key);
+		verify(&v, files, str_array_length(files), key);
 		return;
 	}
 	ask_broker(&v);
 	if (v.path != NULL && files != NULL) {
 		/* Some of the files: they need not go to the end. */
 		i_free(v.writer);
-		verify(&v, (char *const *)(uintptr_t)files, str_array_length(files), key != NULL ? key : v.key_file);
+		verify(&v, files, str_array_length(files), key != NULL ? key : v.key_file);
 	} else if (v.path != NULL && v.key_file == NULL) {
 		i_error("records are not sealed: audit { seal = true } in modernauth.conf");
 		doveadm_exit_code = EX_CONFIG;
 	} else if (v.path != NULL) {
 		count = mauth_audit_list(v.path, &paths);
-		verify(&v, paths, count, key != NULL ? key : v.key_file);
+		verify(&v, (const char *const *)paths, count, key != NULL ? key : v.key_file);
 		free_paths(paths, count);
 	}
 	i_free(v.path);

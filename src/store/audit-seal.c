@@ -63,16 +63,24 @@ static bool find_last(const char *tail, size_t size, struct mauth_chain_line *li
 	return found;
 }
 
+/* "5f1c9a03 17": writer and number. */
 static bool read_head(const char *path, char writer_r[MAUTH_CHAIN_WRITER_SIZE], uint64_t *number_r)
 {
 	FILE *file = path == NULL ? NULL : fopen(path, "re");
+	char line[64] = "", *end = line;
 	bool good;
 
 	if (file == NULL)
 		return false;
-	good = fscanf(file, "%8[0-9a-f] %" SCNu64, writer_r, number_r) == 2 && strlen(writer_r) == MAUTH_CHAIN_WRITER_SIZE - 1;
+	good = fgets(line, sizeof(line), file) != NULL && strspn(line, "0123456789abcdef") == MAUTH_CHAIN_WRITER_SIZE - 1 &&
+	       line[MAUTH_CHAIN_WRITER_SIZE - 1] == ' ';
 	fclose(file);
-	return good;
+	if (!good)
+		return false;
+	line[MAUTH_CHAIN_WRITER_SIZE - 1] = '\0';
+	memcpy(writer_r, line, MAUTH_CHAIN_WRITER_SIZE);
+	*number_r = strtoull(line + MAUTH_CHAIN_WRITER_SIZE, &end, 10);
+	return *end == '\n';
 }
 
 /* A new file in place of the old: what is there is whole. That it may be lost in a crash is no harm, it is then an older one. */

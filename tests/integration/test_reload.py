@@ -9,13 +9,13 @@ import time
 import pytest
 
 from harness import settings
-from harness.clients import kept_busy
 from standin.client import sha256
 
 
 @pytest.fixture(scope="module")
 def own_front(fronts):
-    return fronts.new()
+    # Dovecot's login processes end the sessions that they proxy two seconds after a reload, unless told not to.
+    return fronts.new(dovecot="shutdown_clients = no\n")
 
 
 @pytest.mark.sanitize
@@ -89,8 +89,7 @@ def test_logins_that_wait_for_entra_survive_a_reload(own_front, standin, people)
 def test_sessions_outlive_a_reload_and_are_still_reported(own_front, standin, people):
     front, account = own_front, people.new()
     reply = front.imap(account, keep=True)
-    with kept_busy(reply.sock):
-        front.reload()
+    front.reload()
     reply.sock.send("b SELECT INBOX\r\n")
     assert reply.sock.until("b").startswith("b OK")
     reply.sock.send("c LOGOUT\r\n")

@@ -4,7 +4,6 @@
 import asyncio
 import os
 import sqlite3
-import statistics
 import time
 
 import pytest
@@ -140,10 +139,16 @@ def copy_rows(front, tenant, first, names):
     return [Account(name, "") for name in names]
 
 
-def latency(front, account, count=60):
-    """Milliseconds of a warm login, the median."""
-    assert front.imap(account).ok
-    return statistics.median(front.imap(account).elapsed for _ in range(count)) * 1000
+def latencies(pairs, count=60):
+    """Milliseconds of a warm login of each (front, account), taken in turns: what it costs when nothing else is in the way, the lower
+    quarter's end, since others share this machine."""
+    times = [[] for _ in pairs]
+    for front, account in pairs:
+        assert front.imap(account).ok
+    for _ in range(count):
+        for seen, (front, account) in zip(times, pairs):
+            seen.append(front.imap(account).elapsed * 1000)
+    return [sorted(seen)[count // 4] for seen in times]
 
 
 def test_ten_thousand_enrolled_users_slow_down_neither_the_start_nor_logins(fronts, standin):
@@ -163,5 +168,5 @@ def test_ten_thousand_enrolled_users_slow_down_neither_the_start_nor_logins(fron
     assert time.monotonic() - started < 2 * sanitizer.SLOWER
     small, [other, *_] = enrolled_front(fronts, standin, "small", 10)
     small.start()
-    few, many = latency(small, other), latency(large, first)
+    few, many = latencies([(small, other), (large, first)])
     assert many < 1.5 * few + 1, "%.1f ms with ten enrolments, %.1f ms with ten thousand" % (few, many)

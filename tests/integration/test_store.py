@@ -178,9 +178,9 @@ def warm_password_user(front, people):
 
 
 def tree(front):
-    """Every file of the state directory that is not a scratch file of SQLite's: name -> octets."""
+    """Every file of the state directory that is the store's, but for scratch files of SQLite's: name -> octets."""
     return {name: open(front.path("lib/" + name), "rb").read() for name in sorted(os.listdir(front.path("lib")))
-            if not name.endswith(("-shm", "-wal"))}
+            if not name.endswith(("-shm", "-wal", "audit.head"))}
 
 
 def break_keys(front):

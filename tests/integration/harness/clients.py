@@ -4,15 +4,12 @@ of its own, because Dovecot slows down addresses that fail; source= makes one co
 
 import asyncio
 import base64
-import contextlib
 import dataclasses
 import itertools
 import re
 import socket
 import ssl
-import threading
 import time
-
 
 TIMEOUT = 60
 _addresses = itertools.count(1)
@@ -83,29 +80,6 @@ class Line:
 
     def close(self):
         self.sock.close()
-
-
-@contextlib.contextmanager
-def kept_busy(line, seconds=0.3):
-    """An IMAP session that does something all the time: at a reload Dovecot ends proxied sessions that have been idle for two
-    seconds (login_proxy_kill_idle())."""
-    stop, failures = threading.Event(), []
-
-    def work():
-        while not stop.wait(seconds):
-            line.send("n NOOP\r\n")
-            answer = line.until("n")
-            if not answer.startswith("n OK"):
-                failures.append(answer)
-                return
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures, failures
 
 
 def b64(text):
