@@ -54,16 +54,40 @@ meson_tests() {
 # Most tests wait for somebody else most of the time. Each process has stand-ins, ports and directories of its own.
 side_by_side=(-n 3 --dist loadfile)
 
-pytest_run() {
-	local name=$1 log=$work/pytest.log ok bad
+pytest_once() {
+	local log=$1
 	shift
 	(cd "$top/tests/integration" && /usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short "$@") 2>&1 | tee "$log" | tail -60
 	ok=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+')
 	bad=$(grep -oE '[0-9]+ (failed|error)' "$log" | grep -oE '^[0-9]+' | paste -sd+ | bc)
 	# No summary means that pytest itself broke.
 	[ -n "$ok$bad" ] || bad=1
-	count "${ok:-0}" "${bad:-0}" "$name"
+	ok=${ok:-0} bad=${bad:-0}
 }
+
+# Real programs with deadlines of their own do not bear every load. Files in which something failed are run once more, alone and with
+# nothing beside them: what fails then has failed, and what does not is named at the end all the same.
+pytest_run() {
+	local name=$1 first again files ok bad
+	shift
+	pytest_once "$work/pytest.log" "$@"
+	mapfile -t files < <(grep -oE '^(FAILED|ERROR) [a-z_0-9]+\.py' "$work/pytest.log" | cut -d' ' -f2 | sort -u)
+	if [ "$bad" != 0 ] && [ ${#files[@]} -gt 0 ] && [ ${#files[@]} -le 5 ]; then
+		wait "${background[@]}"
+		say "$name: once more, alone: ${files[*]}"
+		first=$ok again=("${@/%./}")
+		mapfile -t again < <(printf '%s\n' "${again[@]}" | grep -vE '^(-n|3|--dist|loadfile|test_.*\.py|)$')
+		pytest_once "$work/again.log" "${again[@]}" "${files[@]}"
+		if [ "$bad" = 0 ]; then
+			unsteady+=("$name: $(grep -E '^(FAILED|ERROR) ' "$work/pytest.log" | cut -d' ' -f2 | paste -sd' ')")
+			ok=$((first + $(grep -cE '^(FAILED|ERROR) ' "$work/pytest.log")))
+		else
+			ok=$first
+		fi
+	fi
+	count "$ok" "$bad" "$name"
+}
+unsteady=()
 
 step_unit() {
 	build "$work/build" && meson_tests unit "$work/build"
@@ -162,6 +186,7 @@ for step in "${steps[@]}"; do
 done
 
 say "result"
+[ ${#unsteady[@]} = 0 ] || printf 'passed only alone: %s\n' "${unsteady[@]}"
 [ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]
