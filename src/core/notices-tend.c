@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Says what is due: in the log, as an event, by mail and to the admin's program; once a day. */
+#include "core/inventory.h"
 #include "core/mem.h"
 #include "core/notices.h"
 #include "core/request.h"
@@ -13,6 +14,7 @@
 #define RUN_TIMEOUT_MSECS 60000u
 /* One turn of the loop must not be kept for a file of ten thousand rules that end together. */
 #define TOGETHER_MAX 100u
+#define ROWS_PER_NOTICE 1000u
 #define LOOK_MSECS 60000
 
 /* What has been said, in the words of the store's row: "2026-11-26 1806530400" is the day and the end. */
@@ -213,6 +215,16 @@ static void tell(const struct mauth_notices *notices, const struct mauth_notice 
 	mauth_buf_free(&body);
 }
 
+/* Who is affected costs a question to the rules for each row of the inventory: with a hundred thousand rows a notice takes the turn of
+ * a hundred. */
+static void spend(struct mauth_notices *notices)
+{
+	const struct mauth_inventory *inventory = notices->broker->inventory;
+	size_t more = notices->usage == NULL || inventory == NULL ? 0 : mauth_inventory_count(inventory) / ROWS_PER_NOTICE;
+
+	notices->left -= more < notices->left ? (unsigned int)more : notices->left;
+}
+
 static void tell_if_due(const struct mauth_notice *notice, void *context)
 {
 	struct mauth_notices *notices = context;
@@ -238,6 +250,7 @@ static void tell_if_due(const struct mauth_notice *notice, void *context)
 	}
 	note(notices, name, value);
 	tell(notices, notice, now);
+	spend(notices);
 }
 
 static void tell_rules(struct mauth_notices *notices)

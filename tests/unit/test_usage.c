@@ -8,6 +8,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,35 @@ static void a_protocols_users_are_those_of_the_last_days(void **state)
 	vault_world_end(&world);
 }
 
+/* A question for each row and notice: they are spread, so that nobody waits for seconds. */
+static void a_large_inventory_spreads_the_notices(void **state)
+{
+	struct vault_world world;
+	char name[64];
+
+	begin(&world);
+	world.w.config->inventory_max = 5000;
+	for (unsigned int i = 0; i < 30; i++) {
+		struct mauth_rule *rule;
+
+		snprintf(name, sizeof(name), "ends %u", i);
+		rule = only_for(&world, name, MAUTH_SERVICE_POP3, MAUTH_ACTION_UPGRADE);
+		rule->until = UNTIL;
+		rule->notice_days = 20;
+	}
+	vault_world_open(&world);
+	for (unsigned int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "user%u@contoso.com", i);
+		see(&world, name, MAUTH_SERVICE_POP3, "192.0.2.7", MAUTH_OK);
+	}
+	fake_loop_run(world.w.loop, 10000);
+	assert_int_equal(world_count(world.w.sinks.lines, "ends in "), 17);
+	assert_int_equal(world_count(world.w.sinks.lines, "5000 users used it"), 1);
+	fake_loop_run(world.w.loop, 20000);
+	assert_int_equal(world_count(world.w.sinks.lines, "ends in "), 30);
+	vault_world_end(&world);
+}
+
 static void a_row_asks_the_rules_what_its_attempts_asked(void **state)
 {
 	struct mauth_inventory_row row = { .service = MAUTH_SERVICE_IMAP, .tls = true, .mechanism = "LOGIN" };
@@ -145,6 +175,7 @@ int main(void)
 		cmocka_unit_test(a_notice_counts_those_whom_its_rule_decides_about),
 		cmocka_unit_test(the_end_of_an_exception_is_announced_to_whom_it_concerns),
 		cmocka_unit_test(a_protocols_users_are_those_of_the_last_days),
+		cmocka_unit_test(a_large_inventory_spreads_the_notices),
 		cmocka_unit_test(a_row_asks_the_rules_what_its_attempts_asked),
 	};
 
