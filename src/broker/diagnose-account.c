@@ -12,16 +12,13 @@ static bool is_asked(const struct diagnosis *diagnosis)
 		.now = mauth_wall_secs(diagnosis->service->loop),
 	};
 	const struct mauth_rule *rule = mauth_policy_find(diagnosis->config, &question);
-	const bool ruled = rule != NULL && rule->grants_count > 0;
-	const enum mauth_grant_type *grants = ruled ? rule->grants : tenant->grants;
-	const size_t count = ruled ? rule->grants_count : tenant->grants_count;
+	size_t count;
+	const enum mauth_grant_type *grants = mauth_rule_grants(rule, tenant, &count);
 	bool app = false;
 
 	for (size_t i = 0; i < count; i++)
 		app = app || grants[i] == MAUTH_GRANT_APP;
-	if (!app || !tenant->verified_by_device)
-		return false;
-	return rule == NULL || rule->check_accounts == MAUTH_AS_TENANT ? tenant->check_accounts : rule->check_accounts == MAUTH_YES;
+	return app && tenant->verified_by_device && mauth_rule_checks_accounts(rule, tenant);
 }
 
 static void account_answered(const struct mauth_error *error, void *context)

@@ -56,9 +56,8 @@ static bool find_token(const struct diagnosis *diagnosis, enum mauth_service ser
 		.now = mauth_wall_secs(diagnosis->service->loop),
 	};
 	const struct mauth_rule *rule = mauth_policy_find(diagnosis->config, &question);
-	const bool ruled = rule != NULL && rule->grants_count > 0;
-	const enum mauth_grant_type *grants = ruled ? rule->grants : tenant->grants;
-	const size_t count = ruled ? rule->grants_count : tenant->grants_count;
+	size_t count;
+	const enum mauth_grant_type *grants = mauth_rule_grants(rule, tenant, &count);
 
 	for (size_t i = 0; i < count; i++) {
 		if (diagnosis->tokens[grants[i]] == NULL)

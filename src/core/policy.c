@@ -270,6 +270,21 @@ bool mauth_rule_names_mechanism(const struct mauth_rule *rule)
 	return rule != NULL && rule->mechanisms != NULL;
 }
 
+const enum mauth_grant_type *mauth_rule_grants(const struct mauth_rule *rule, const struct mauth_tenant *tenant, size_t *count_r)
+{
+	bool ruled = rule != NULL && rule->grants_count > 0;
+
+	*count_r = ruled ? rule->grants_count : tenant->grants_count;
+	return ruled ? rule->grants : tenant->grants;
+}
+
+bool mauth_rule_checks_accounts(const struct mauth_rule *rule, const struct mauth_tenant *tenant)
+{
+	if (rule == NULL || rule->check_accounts == MAUTH_AS_TENANT)
+		return tenant->check_accounts;
+	return rule->check_accounts == MAUTH_YES;
+}
+
 bool mauth_rule_allows_mailbox(const struct mauth_rule *rule, const char *mailbox)
 {
 	return rule != NULL && rule->mailboxes != NULL && match_any(rule->mailboxes, mailbox);

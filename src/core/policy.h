@@ -112,6 +112,10 @@ enum mauth_condition mauth_rule_first_false(const struct mauth_rule *rule, const
 void mauth_policy_until_text(int64_t until, char text_r[static MAUTH_UNTIL_TEXT_SIZE]);
 /* Does a rule that names the client's mechanism decide? Rules that do not are about passwords, not about clients with a token. */
 bool mauth_rule_names_mechanism(const struct mauth_rule *rule);
+/* How tokens are obtained for whom rule (NULL: none) decides about in tenant. */
+const enum mauth_grant_type *mauth_rule_grants(const struct mauth_rule *rule, const struct mauth_tenant *tenant, size_t *count_r);
+/* Is Graph asked about accounts there? See mauth_tenant.check_accounts. */
+bool mauth_rule_checks_accounts(const struct mauth_rule *rule, const struct mauth_tenant *tenant);
 /* May a login that rule decides about open mailbox, which is not its own? rule NULL: no. */
 bool mauth_rule_allows_mailbox(const struct mauth_rule *rule, const char *mailbox);
 

@@ -277,11 +277,8 @@ static enum step grant_failed(struct mauth_login *login)
  * and Entra looks at him. With the application's token and a device password nobody has. */
 bool login_must_know_account(const struct mauth_login *login)
 {
-	enum mauth_choice choice = login->policy == NULL ? MAUTH_AS_TENANT : login->policy->check_accounts;
-
-	if (login_grant(login) != MAUTH_GRANT_APP || login->verified != MAUTH_VERIFIED_DEVICE)
-		return false;
-	return choice == MAUTH_AS_TENANT ? login->where.tenant->check_accounts : choice == MAUTH_YES;
+	return login_grant(login) == MAUTH_GRANT_APP && login->verified == MAUTH_VERIFIED_DEVICE &&
+	       mauth_rule_checks_accounts(login->policy, login->where.tenant);
 }
 
 static enum step account_refused(struct mauth_login *login, const struct mauth_error *error)

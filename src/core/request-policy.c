@@ -76,12 +76,7 @@ static enum step pass_token(struct mauth_login *login)
 void login_take_grants(struct mauth_login *login)
 {
 	mauth_follow_link(login->broker, &login->where);
-	login->grants = login->where.tenant->grants;
-	login->grants_count = login->where.tenant->grants_count;
-	if (login->policy != NULL && login->policy->grants_count > 0) {
-		login->grants = login->policy->grants;
-		login->grants_count = login->policy->grants_count;
-	}
+	login->grants = mauth_rule_grants(login->policy, login->where.tenant, &login->grants_count);
 }
 
 static enum step upgrade(struct mauth_login *login)
