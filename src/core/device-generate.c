@@ -36,7 +36,7 @@ struct mauth_secret *mauth_device_generate(void)
 	return password;
 }
 
-struct mauth_secret *device_typed(const struct mauth_secret *password)
+struct mauth_secret *mauth_device_typed(const struct mauth_secret *password)
 {
 	const char *text = mauth_secret_expose(password);
 	size_t size = mauth_secret_size(password);
@@ -56,7 +56,7 @@ struct mauth_secret *device_typed(const struct mauth_secret *password)
 	return typed;
 }
 
-void device_id_new(char id_r[static MAUTH_DEVICE_ID_SIZE])
+void mauth_device_id_new(char id_r[static MAUTH_DEVICE_ID_SIZE])
 {
 	for (size_t i = 0; i < MAUTH_DEVICE_ID_SIZE - 1; i++)
 		id_r[i] = pick(id_alphabet, sizeof(id_alphabet) - 1);

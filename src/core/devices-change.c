@@ -213,7 +213,7 @@ static enum mauth_status check_room(const struct device_user *user, const char *
 static void new_id(const struct device_user *user, char id_r[static MAUTH_DEVICE_ID_SIZE])
 {
 	do
-		device_id_new(id_r);
+		mauth_device_id_new(id_r);
 	while (device_of_user(user, id_r) != NULL);
 }
 
@@ -265,7 +265,7 @@ enum mauth_status mauth_devices_add(struct mauth_devices *devices, const struct 
 	if (device == NULL)
 		return MAUTH_CONFIG;
 	password = mauth_device_generate();
-	typed = device_typed(password);
+	typed = mauth_device_typed(password);
 	mauth_random(device->pub.salt, sizeof(device->pub.salt));
 	mauth_verifier(devices->deps.key, device->pub.salt, 0, device->user->bound, typed, device->pub.verifier);
 	mauth_secret_free(&typed);

@@ -111,9 +111,4 @@ enum device_verdict device_recall(struct mauth_devices *devices, const struct de
 void devices_hash_open(struct mauth_devices *devices);
 void devices_hash_close(struct mauth_devices *devices);
 
-/* device-generate.c */
-/* A generated password as it was meant: upper case, without hyphens and blanks. The caller frees. */
-struct mauth_secret *device_typed(const struct mauth_secret *password);
-void device_id_new(char id_r[static MAUTH_DEVICE_ID_SIZE]);
-
 #endif

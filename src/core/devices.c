@@ -258,7 +258,7 @@ enum mauth_device_answer mauth_devices_check(struct mauth_devices *devices,
 	/* A longer one has no verifier that could be remembered. */
 	if (user == NULL || !device_password_is_good(question->password))
 		return MAUTH_DEVICE_NO_MATCH;
-	typed = device_typed(question->password);
+	typed = mauth_device_typed(question->password);
 	for (const struct device *device = user->devices; device != NULL; device = device_next(device)) {
 		enum device_verdict verdict = DEVICE_WRONG;
 

@@ -133,5 +133,8 @@ enum mauth_status mauth_devices_expire(struct mauth_devices *devices, const char
 
 /* 17 characters of 31 (no 0 1 I O L, no case), 84 bits: "K7QM-3XPD-9RTA-VW2HE". The caller frees. */
 struct mauth_secret *mauth_device_generate(void);
+/* A generated password as it was meant: upper case, without hyphens and blanks. The caller frees. */
+struct mauth_secret *mauth_device_typed(const struct mauth_secret *password);
+void mauth_device_id_new(char id_r[static MAUTH_DEVICE_ID_SIZE]);
 
 #endif

@@ -91,6 +91,8 @@ static void tend(void *context)
 		mauth_enrolments_tend(broker->enrolments, KEEP_ALIVE_MAX, keep_alive, broker);
 	if (broker->vault != NULL && !broker->paused)
 		mauth_exceptions_tend(mauth_vault_exceptions(broker->vault), exception_ended, broker);
+	if (broker->vault != NULL && !broker->paused)
+		mauth_relay_keys_tend(mauth_vault_relay_keys(broker->vault));
 	mauth_broker_tend(broker);
 }
 

@@ -133,7 +133,7 @@ static enum mauth_status take_row(struct mauth_import *import, const json_t *roo
 {
 	static const char *const kinds[] = {
 		MAUTH_META_KIND, MAUTH_ENROLMENT_KIND, MAUTH_REFRESH_TOKEN_KIND, MAUTH_DEVICE_KIND, MAUTH_LINK_KIND,
-		MAUTH_EXCEPTION_KIND,
+		MAUTH_EXCEPTION_KIND, MAUTH_RELAY_KEY_KIND,
 	};
 	const char *kind = mauth_json_str(root, "kind"), *name = mauth_json_str(root, "name");
 	const json_t *value = json_object_get(root, "value");

@@ -15,6 +15,7 @@ struct mauth_vault {
 	struct mauth_enrolments *enrolments;
 	struct mauth_devices *devices;
 	struct mauth_exceptions *exceptions;
+	struct mauth_relay_keys *relay_keys;
 	struct mauth_table links;
 	struct first_row *first_row;                 /* the key of device passwords is being written; NULL: no */
 	struct mauth_timer *first_row_again;

@@ -246,6 +246,8 @@ static enum mauth_status load_row(const struct mauth_store_row *row, void *conte
 		return mauth_devices_load(vault->devices, row, error_r);
 	if (strcmp(row->kind, MAUTH_EXCEPTION_KIND) == 0)
 		return mauth_exceptions_load(vault->exceptions, row, error_r);
+	if (strcmp(row->kind, MAUTH_RELAY_KEY_KIND) == 0)
+		return mauth_relay_keys_load(vault->relay_keys, row, error_r);
 	return load_link(vault, row, error_r);
 }
 
@@ -253,6 +255,7 @@ static enum mauth_status load_rows(struct mauth_vault *vault, struct mauth_error
 {
 	static const char *const kinds[] = {
 		MAUTH_ENROLMENT_KIND, MAUTH_DEVICE_KIND, MAUTH_EXCEPTION_KIND, MAUTH_LINK_KIND,
+		MAUTH_RELAY_KEY_KIND,
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -280,6 +283,8 @@ enum mauth_status mauth_vault_open(const struct mauth_vault_deps *deps, struct m
 		.key = &vault->device_key, .process_key = deps->process_key });
 	vault->exceptions = mauth_exceptions_new(&(struct mauth_exceptions_deps){
 		.loop = deps->loop, .log = deps->log, .store = deps->store });
+	vault->relay_keys = mauth_relay_keys_new(&(struct mauth_relay_keys_deps){
+		.loop = deps->loop, .log = deps->log, .store = deps->store, .key = &vault->device_key });
 	status = read_keyring(vault, error_r);
 	if (status == MAUTH_OK)
 		status = read_device_key(vault, error_r);
@@ -305,6 +310,7 @@ void mauth_vault_free(struct mauth_vault **vault)
 	mauth_timer_remove(v->deps.loop, &v->first_row_again);
 	if (v->first_row != NULL)
 		v->first_row->vault = NULL;
+	mauth_relay_keys_free(&v->relay_keys);
 	mauth_exceptions_free(&v->exceptions);
 	mauth_devices_free(&v->devices);
 	mauth_enrolments_free(&v->enrolments);
@@ -330,6 +336,11 @@ struct mauth_devices *mauth_vault_devices(struct mauth_vault *vault)
 struct mauth_exceptions *mauth_vault_exceptions(struct mauth_vault *vault)
 {
 	return vault->exceptions;
+}
+
+struct mauth_relay_keys *mauth_vault_relay_keys(struct mauth_vault *vault)
+{
+	return vault->relay_keys;
 }
 
 const struct mauth_keyring *mauth_vault_keyring(const struct mauth_vault *vault)

@@ -6,6 +6,7 @@
 #include "core/devices.h"
 #include "core/enrolments.h"
 #include "core/exceptions.h"
+#include "core/relay-keys.h"
 
 #define MAUTH_LINK_KIND "mailbox"       /* rows: name "tenant/login", value {"account","mailbox"} */
 #define MAUTH_PENDING_KIND "pending"    /* rows: core/enrol.c's, sealed as a whole */
@@ -45,6 +46,7 @@ void mauth_vault_free(struct mauth_vault **vault);
 struct mauth_enrolments *mauth_vault_enrolments(struct mauth_vault *vault);
 struct mauth_devices *mauth_vault_devices(struct mauth_vault *vault);
 struct mauth_exceptions *mauth_vault_exceptions(struct mauth_vault *vault);
+struct mauth_relay_keys *mauth_vault_relay_keys(struct mauth_vault *vault);
 const struct mauth_keyring *mauth_vault_keyring(const struct mauth_vault *vault);
 /* Of device passwords, and of whatever else has to be recognised after a restart. */
 const struct mauth_verifier_key *mauth_vault_device_key(const struct mauth_vault *vault);
