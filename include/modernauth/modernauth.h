@@ -92,6 +92,7 @@ enum mauth_verified_by {
 	MAUTH_VERIFIED_DOVECOT,          /* an earlier passdb (skip_password_check) */
 	MAUTH_VERIFIED_DEVICE,           /* a device password of ours */
 	MAUTH_VERIFIED_CLIENT_TOKEN,     /* nobody here: the client brought a token of its own, Exchange judges it */
+	MAUTH_VERIFIED_RELAY,            /* a relay key of ours: who asks is an MTA */
 };
 const char *mauth_verified_by_name(enum mauth_verified_by by);
 
@@ -99,6 +100,15 @@ enum mauth_service { MAUTH_SERVICE_IMAP, MAUTH_SERVICE_POP3, MAUTH_SERVICE_SUBMI
 /* Dovecot's name: "imap", "pop3", "submission". */
 const char *mauth_service_name(enum mauth_service service);
 bool mauth_service_parse(const char *name, enum mauth_service *service_r);
+
+/* An MTA that logs in at Exchange Online itself. NULL: unknown. */
+struct mauth_relay_client {
+	int64_t pid, uid;                /* of the process that asks, as the kernel says */
+	const char *program;             /* what it calls itself: "postfix/smtp" */
+	const char *host;                /* the server that it logs in to */
+	unsigned int min_life_secs;      /* a token that lives no longer is of no use to it */
+	const char *key_id, *key_name;   /* its relay key, once that is known */
+};
 
 /* One login attempt, as the front end saw it. All strings are the caller's and need live only for the call
  * they are given to; NULL means unknown. */
@@ -117,6 +127,7 @@ struct mauth_attempt {
 	bool password_is_token;          /* XOAUTH2 or OAUTHBEARER: what stands in password is the client's own token */
 	const char *mailbox_side;        /* what an earlier passdb says of the mailbox: "cloud", "onprem"; NULL: nothing */
 	unsigned int timeout_msecs;      /* how long the front end will wait; 0: the configured deadline */
+	const struct mauth_relay_client *relay;   /* who asks is an MTA, password its relay key; NULL: a login */
 };
 
 enum mauth_tls_mode { MAUTH_TLS_IMPLICIT, MAUTH_TLS_STARTTLS };
@@ -138,6 +149,7 @@ struct mauth_grant {
 	int64_t expires_at;                  /* wall clock, seconds since the epoch */
 	bool cached;
 	enum mauth_verified_by verified_by;
+	const char *relay_key_id, *relay_key_name;   /* for an MTA: by which it may have it */
 };
 
 #define MAUTH_TOKEN_ID_SIZE 33u
@@ -167,6 +179,7 @@ struct mauth_upstream_report {
 	const char *host, *host_ip;      /* upstream */
 	unsigned int port;
 	const char *tls_protocol, *tls_cipher;   /* of the client's connection, NULL without TLS */
+	const struct mauth_relay_client *relay;  /* who has used the token is an MTA; NULL: a login process */
 };
 
 #endif

@@ -66,6 +66,10 @@ void admin_device_changed(const char *id, const struct mauth_error *error, void 
 bool admin_allow(struct mauth_session *session, const struct mauth_wire_line *line);
 bool admin_disallow(struct mauth_session *session, const struct mauth_wire_line *line);
 bool admin_policy(struct mauth_session *session, const struct mauth_wire_line *line);
+/* admin-relay.c */
+bool admin_relay_add(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_relay_list(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_relay_remove(struct mauth_session *session, const struct mauth_wire_line *line);
 /* admin-audit.c */
 bool admin_audit(struct mauth_session *session, const struct mauth_wire_line *line);
 

@@ -178,6 +178,11 @@ static void put_numbers(struct mauth_session *session)
 		{ "not_ours", stats.not_ours }, { "monitored", stats.monitored }, { "denied", stats.denied },
 		{ "basic", stats.basic }, { "local", stats.local }, { "upstream_accepted", stats.upstream_accepted },
 		{ "upstream_refused", stats.upstream_refused }, { "upstream_failed", stats.upstream_failed },
+		{ "relay_requests", stats.relay_requests }, { "relay_cached", stats.relay_cached },
+		{ "relay_fetched", stats.relay_fetched }, { "relay_wrong_keys", stats.relay_wrong_keys },
+		{ "relay_refused", stats.relay_refused }, { "relay_failed", stats.relay_failed },
+		{ "relay_tokens_refused", stats.relay_tokens_refused }, { "relay_mails_accepted", stats.relay_accepted },
+		{ "relay_mails_refused", stats.relay_rejected }, { "relay_mails_deferred", stats.relay_deferred },
 		{ "token_requests", flights.requests }, { "token_requests_retried", flights.retried },
 		{ "token_requests_failed", flights.failed }, { "token_requests_open", flights.flying },
 		{ "cached_identities", cache.entries }, { "cache_octets", cache.octets },
@@ -209,6 +214,7 @@ static void put_store(struct mauth_session *session)
 	mauth_wire_num(&session->out, "enrolments_dead", (int64_t)dead);
 	mauth_wire_num(&session->out, "enrolments_pending", (int64_t)mauth_enrols_count(mauth_broker_enrols(broker)));
 	mauth_wire_num(&session->out, "exceptions", (int64_t)mauth_exceptions_count(mauth_vault_exceptions(vault)));
+	mauth_wire_num(&session->out, "relay_keys", (int64_t)mauth_relay_keys_count(mauth_vault_relay_keys(vault)));
 	mauth_wire_num(&session->out, "device_passwords", (int64_t)mauth_devices_count(mauth_vault_devices(vault)));
 }
 
@@ -289,6 +295,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "MAPS", verb_maps },
 		{ "EXPLAIN", admin_explain },
 		{ "ALLOW", admin_allow }, { "DISALLOW", admin_disallow }, { "POLICY", admin_policy },
+		{ "RELAY-ADD", admin_relay_add }, { "RELAY-LIST", admin_relay_list }, { "RELAY-REMOVE", admin_relay_remove },
 		{ "DIAGNOSE", admin_diagnose },
 		{ "AUDIT", admin_audit },
 	};

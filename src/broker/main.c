@@ -35,7 +35,7 @@ static void client_connected(struct master_service_connection *conn)
 	enum mauth_role role;
 
 	if (!mauth_role_parse(conn->name, &role)) {
-		mauth_log(broker_log, MAUTH_ERROR, "listener %s: its name must end in -auth, -login, -admin or -handover",
+		mauth_log(broker_log, MAUTH_ERROR, "listener %s: its name must end in -auth, -login, -admin, -handover or -relay",
 			  conn->name);
 		return;
 	}

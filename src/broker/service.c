@@ -4,6 +4,7 @@
 #include "broker/affected.h"
 
 #include "broker/handover.h"
+#include "broker/relay.h"
 #include "broker/run.h"
 #include "broker/session.h"
 #include "broker/storage.h"
@@ -33,6 +34,7 @@ static const char *const role_names[MAUTH_ROLE_COUNT] = {
 	[MAUTH_ROLE_LOGIN] = "login",
 	[MAUTH_ROLE_ADMIN] = "admin",
 	[MAUTH_ROLE_HANDOVER] = "handover",
+	[MAUTH_ROLE_RELAY] = "relay",
 };
 
 const char *mauth_role_name(enum mauth_role role)
@@ -70,15 +72,27 @@ static enum mauth_status uid_of(const char *user, const char *setting, uid_t *ui
 	return MAUTH_OK;
 }
 
+/* Who has no Postfix need not have its user. */
+static enum mauth_status resolve_relay_user(struct mauth_service_state *service, struct mauth_error *error_r)
+{
+	const char *user = service->config == NULL ? MAUTH_RELAY_USER : service->config->relay_user;
+	enum mauth_status status = uid_of(user, "relay_user", &service->role_uids[MAUTH_ROLE_RELAY], error_r);
+
+	if (status == MAUTH_OK || strcmp(user, MAUTH_RELAY_USER) != 0)
+		return status;
+	service->role_uids[MAUTH_ROLE_RELAY] = (uid_t)-1;
+	return MAUTH_OK;
+}
+
 static enum mauth_status resolve_users(struct mauth_service_state *service, struct mauth_error *error_r)
 {
 	const struct mauth_config *config = service->config;
 	enum mauth_status status;
 
 	status = uid_of(config->auth_user, "auth_user", &service->role_uids[MAUTH_ROLE_AUTH], error_r);
-	if (status != MAUTH_OK)
-		return status;
-	return uid_of(config->login_user, "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], error_r);
+	if (status == MAUTH_OK)
+		status = uid_of(config->login_user, "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], error_r);
+	return status == MAUTH_OK ? resolve_relay_user(service, error_r) : status;
 }
 
 /* Until a configuration says otherwise, the users of a stock Dovecot: when the file is broken its processes must still be
@@ -87,6 +101,8 @@ static void assume_users(struct mauth_service_state *service)
 {
 	(void)uid_of("dovecot", "auth_user", &service->role_uids[MAUTH_ROLE_AUTH], NULL);
 	(void)uid_of("dovenull", "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], NULL);
+	if (uid_of(MAUTH_RELAY_USER, "relay_user", &service->role_uids[MAUTH_ROLE_RELAY], NULL) != MAUTH_OK)
+		service->role_uids[MAUTH_ROLE_RELAY] = (uid_t)-1;
 }
 
 /* The lock says who may ask Entra and write records: one broker, however many the master has running. */
@@ -138,6 +154,7 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 		assume_users(service);
 		mauth_config_unref(&service->config);
 	}
+	service->relay = mauth_relay_state_new();
 	service->storage = mauth_storage_new(service);
 	return open_lock(service, error_r);
 }
@@ -297,6 +314,7 @@ void mauth_service_deinit(struct mauth_service_state *service)
 		mauth_http_curl_free(&service->http);
 	if (service->audit != NULL)
 		mauth_audit_file_free(&service->audit);
+	mauth_relay_state_free(&service->relay);
 	mauth_config_unref(&service->config);
 	if (service->lock_fd != -1)
 		(void)close(service->lock_fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/session.h"
 
+#include "broker/relay.h"
 #include "core/mem.h"
 
 #include <errno.h>
@@ -22,19 +23,19 @@
 static void session_io(bool readable, bool writable, void *context);
 
 static enum mauth_status check_peer(const struct mauth_service_state *service, enum mauth_role role, int fd,
-				    uid_t *uid_r, struct mauth_error *error_r)
+				    struct ucred *peer_r, struct mauth_error *error_r)
 {
 	struct ucred cred;
 	socklen_t size = sizeof(cred);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
 		return mauth_fail(error_r, MAUTH_CONFIG, errno, "SO_PEERCRED of a client failed: %s", strerror(errno));
-	*uid_r = cred.uid;
+	*peer_r = cred;
 	if (cred.uid == 0 || cred.uid == service->role_uids[role])
 		return MAUTH_OK;
 	return mauth_fail(error_r, MAUTH_CONFIG, 0,
 			  "refused a client on the %s listener: pid %d has uid %u, allowed are root and uid %u (see "
-			  "auth_user and login_user in modernauth.conf)", mauth_role_name(role), (int)cred.pid,
+			  "auth_user, login_user and relay_user in modernauth.conf)", mauth_role_name(role), (int)cred.pid,
 			  (unsigned int)cred.uid, (unsigned int)service->role_uids[role]);
 }
 
@@ -51,8 +52,8 @@ static void hello_late(void *context)
 enum mauth_status mauth_session_new(struct mauth_service_state *service, enum mauth_role role, int fd,
 				    struct mauth_error *error_r)
 {
-	uid_t uid = 0;
-	enum mauth_status status = check_peer(service, role, fd, &uid, error_r);
+	struct ucred peer = { .uid = 0 };
+	enum mauth_status status = check_peer(service, role, fd, &peer, error_r);
 	struct mauth_session *session;
 
 	if (status != MAUTH_OK) {
@@ -63,7 +64,8 @@ enum mauth_status mauth_session_new(struct mauth_service_state *service, enum ma
 	session = mauth_new(sizeof(*session));
 	session->service = service;
 	session->role = role;
-	session->uid = uid;
+	session->uid = peer.uid;
+	session->pid = peer.pid;
 	session->fd = fd;
 	session->next = service->sessions;
 	session->link = &service->sessions;
@@ -88,6 +90,7 @@ void mauth_session_end(struct mauth_session *session)
 	struct mauth_service_state *service = session->service;
 
 	mauth_verbs_cancel_all(session, service->phase == MAUTH_PHASE_LEAVING);
+	mauth_relay_cancel_all(session, service->phase == MAUTH_PHASE_LEAVING);
 	mauth_admin_forget_all(session);
 	*session->link = session->next;
 	if (session->next != NULL)
@@ -189,6 +192,7 @@ void mauth_session_bye(struct mauth_session *session)
 		return;
 	session->bye = true;
 	mauth_verbs_cancel_all(session, true);
+	mauth_relay_cancel_all(session, true);
 	mauth_admin_forget_all(session);
 	mauth_wire_begin(&session->out, "BYE");
 	mauth_wire_end(&session->out);

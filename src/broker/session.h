@@ -7,6 +7,7 @@
 
 struct open_login;
 struct admin_op;
+struct relay_op;
 struct mauth_import;
 
 #define MAUTH_OPEN_BUCKETS 256u
@@ -18,6 +19,7 @@ struct mauth_session {
 	struct mauth_service_state *service;
 	enum mauth_role role;
 	uid_t uid;                           /* the peer's */
+	pid_t pid;                           /* the same; 0: of another namespace */
 	int fd;
 	struct mauth_watch *watch;
 	struct mauth_timer *flush, *hello_timer, *stall;
@@ -27,6 +29,8 @@ struct mauth_session {
 	unsigned int malformed, open_count, reports_count;
 	uint32_t reports[MAUTH_REPORTS_TOGETHER];   /* ids; not on record yet */
 	struct open_login **open;            /* MAUTH_OPEN_BUCKETS, auth sessions only */
+	struct relay_op *relays;             /* relay sessions only: what has not been answered yet */
+	unsigned int relay_count;
 	struct admin_op *ops;                /* admin sessions only: what has not ended yet */
 	struct mauth_import *import;         /* the same: lines of an export that have come */
 	bool version_seen, hello_seen, other_config, bye, ended;

@@ -2,6 +2,7 @@
 #include "broker/session.h"
 
 #include "broker/handover.h"
+#include "broker/relay.h"
 #include "core/mem.h"
 
 #include <stdlib.h>
@@ -330,6 +331,8 @@ bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *li
 
 	if (session->role == MAUTH_ROLE_ADMIN)
 		return mauth_admin_handle(session, line);
+	if (session->role == MAUTH_ROLE_RELAY)
+		return mauth_relay_handle(session, line);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (verbs[i].role == session->role && strcmp(verbs[i].verb, line->verb) == 0)
 			return verbs[i].handle(session, line);

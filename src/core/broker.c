@@ -6,7 +6,7 @@
 #include "core/mem.h"
 #include "core/notices.h"
 #include "core/record.h"
-#include "core/request.h"
+#include "core/request-private.h"
 #include "core/usage.h"
 
 #include <stdio.h>
@@ -23,6 +23,7 @@
 #define OTHER_REFUSAL_SECS 60
 /* What Exchange says when there is no such mailbox there (any more), among other things. */
 #define NOT_CONNECTED "authenticated but not connected"
+#define SEND_AS "the identity may not send as this sender: Add-RecipientPermission SENDER -Trustee IDENTITY -AccessRights SendAs"
 
 struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct mauth_config *config,
 				      const struct mauth_verifier_key *key)
@@ -299,6 +300,8 @@ static void learn(struct mauth_broker *broker, const struct mauth_mailbox *where
 	case MAUTH_UPSTREAM_REFUSED:
 		if (entry->refused)
 			return;
+		if (report->relay != NULL && relay_learn_refused(broker, entry, shared))
+			return;
 		/* The tenant's own token: one mailbox that it may not open says nothing against it, several in a row do. */
 		if (shared && ++entry->refusals < SHARED_REFUSALS)
 			return;
@@ -317,9 +320,18 @@ static void learn(struct mauth_broker *broker, const struct mauth_mailbox *where
 	}
 }
 
+void mauth_broker_relay_learn(struct mauth_broker *broker, const struct mauth_mailbox *where, const char *token_id,
+			      enum mauth_upstream_result result)
+{
+	static const struct mauth_relay_client anybody;
+	const struct mauth_upstream_report report = { .result = result, .token_id = token_id, .relay = &anybody };
+
+	learn(broker, where, &report);
+}
+
 /* What Exchange's words usually mean (entra.md's sources: Microsoft's OAuth page for IMAP/POP/SMTP and public threads). For
  * people only: nothing is decided by text. */
-static const char *upstream_advice(enum mauth_service service, const char *reply)
+const char *mauth_upstream_advice(const char *reply)
 {
 	static const struct {
 		const char *needle, *advice;
@@ -334,6 +346,8 @@ static const char *upstream_advice(enum mauth_service service, const char *reply
 		{ "Concurrent connections limit", "more than 3 SMTP connections of one mailbox: lower the concurrency" },
 		{ NOT_CONNECTED,
 		  "IMAP or POP is off for the mailbox, it has no licence, or it is not in Exchange Online" },
+		{ "SendAsDenied", SEND_AS },
+		{ "permissions to send as this sender", SEND_AS },
 		{ "Protocol error", "Exchange wants AUTH XOAUTH2 in two lines: the login plugin is not loaded" },
 	};
 
@@ -343,6 +357,11 @@ static const char *upstream_advice(enum mauth_service service, const char *reply
 		if (strcasestr(reply, known[i].needle) != NULL)
 			return known[i].advice;
 	}
+	return NULL;
+}
+
+const char *mauth_upstream_advice_for(enum mauth_service service)
+{
 	if (service == MAUTH_SERVICE_SUBMISSION)
 		return "check that SMTP AUTH is enabled for the mailbox (Get-CASMailbox) and that the app has SMTP.Send";
 	return "check that the protocol is enabled for the mailbox (Get-CASMailbox), that it is licensed, and that the app's "
@@ -400,8 +419,10 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 	else
 		broker->stats.upstream_failed++;
 	if (report->result == MAUTH_UPSTREAM_REFUSED)
-		record.advice = upstream_advice(report->service, report->reply);
-	if (broker->inventory != NULL)
+		record.advice = mauth_upstream_advice(report->reply);
+	if (report->result == MAUTH_UPSTREAM_REFUSED && record.advice == NULL)
+		record.advice = mauth_upstream_advice_for(report->service);
+	if (broker->inventory != NULL && report->relay == NULL)
 		mauth_inventory_note_upstream(broker->inventory, record.tenant_name, where.login, report);
 	tell(broker, report, &where, record.advice);
 	mauth_record_upstream(&broker->reported, &record);

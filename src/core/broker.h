@@ -97,6 +97,10 @@ struct mauth_broker_stats {
 	uint64_t passed;                     /* with the client's own token */
 	uint64_t upstream_accepted, upstream_refused, upstream_failed;
 	uint64_t open;
+	/* of MTAs: not counted above */
+	uint64_t relay_requests, relay_cached, relay_fetched, relay_wrong_keys, relay_refused, relay_failed;
+	uint64_t relay_tokens_refused;       /* by the upstream */
+	uint64_t relay_accepted, relay_rejected, relay_deferred;   /* mails, or recipients of them */
 };
 void mauth_broker_stats(const struct mauth_broker *broker, struct mauth_broker_stats *stats_r);
 struct mauth_cache *mauth_broker_cache(struct mauth_broker *broker);

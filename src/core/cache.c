@@ -147,6 +147,7 @@ static struct mauth_cache_entry *entry_new(const char *upn, const void *token, s
 	struct mauth_cache_entry *entry = mauth_new(entry_size(upn_size, token_size));
 	char id[MAUTH_TOKEN_ID_SIZE];
 
+	entry->forced_mono = INT64_MIN / 2;
 	entry->upn_size = (uint16_t)upn_size;
 	entry->token_size = (uint32_t)token_size;
 	memcpy(entry->data, upn, upn_size);
@@ -164,6 +165,8 @@ static void entry_insert(struct mauth_cache *cache, struct mauth_cache_entry *en
 	if (same != NULL) {
 		struct mauth_cache_entry *old = entry_of(same);
 
+		if (old->forced_mono > entry->forced_mono)
+			entry->forced_mono = old->forced_mono;
 		if (old->refusals > entry->refusals) {
 			entry->refusals = old->refusals;
 			entry->refused_until = old->refused_until;

@@ -17,6 +17,7 @@ struct mauth_cache_entry {
 	int64_t expires_wall, expires_mono;  /* seconds */
 	int64_t refresh_mono;                /* from here on a hit starts a renewal in the background */
 	int64_t refused_until;               /* monotonic: until then a refused token is not fetched anew */
+	int64_t forced_mono;                 /* when one like it was last fetched because this one would not do */
 	unsigned char salt[MAUTH_SALT_SIZE];
 	unsigned char verifier[MAUTH_VERIFIER_SIZE];
 	unsigned char token_id[MAUTH_TOKEN_ID_RAW];

@@ -143,6 +143,7 @@ static enum mauth_status load_strings(struct mauth_loader *loader, struct mauth_
 		{ "", "default_domain", NULL, offsetof(struct mauth_config, default_domain), mauth_conf_domain },
 		{ "", "auth_user", "dovecot", offsetof(struct mauth_config, auth_user), mauth_conf_user },
 		{ "", "login_user", "dovenull", offsetof(struct mauth_config, login_user), mauth_conf_user },
+		{ "", "relay_user", MAUTH_RELAY_USER, offsetof(struct mauth_config, relay_user), mauth_conf_user },
 		{ "", "mailbox_separators", "\\", offsetof(struct mauth_config, mailbox_separators),
 		  load_separators },
 		{ "audit", "path", "/var/log/dovecot/modernauth-audit.jsonl",

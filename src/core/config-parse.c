@@ -141,6 +141,7 @@ static cfg_opt_t root_opts[] = {
 	VALUE("aadsts_file"),
 	VALUE("auth_user"),
 	VALUE("login_user"),
+	VALUE("relay_user"),
 	VALUE("key_file"),
 	VALUE("keep_alive"),
 	VALUE("expiry_warning"),

@@ -71,7 +71,7 @@ static void map_free(struct mauth_map *map)
 static void config_free(struct mauth_config *config)
 {
 	char *const strings[] = { config->path, config->state_dir, config->audit_path, config->default_domain,
-				  config->auth_user, config->login_user, config->mailbox_separators,
+				  config->auth_user, config->login_user, config->relay_user, config->mailbox_separators,
 				  config->key_file, config->notice_mail_to, config->notice_mail_from,
 				  config->notice_sendmail, config->notice_command };
 

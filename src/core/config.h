@@ -94,6 +94,9 @@ struct mauth_config_file {               /* a file that the configuration names 
 	bool secret;                         /* others may not read it */
 };
 
+/* Whose relay and status listeners are, unless relay_user says otherwise. */
+#define MAUTH_RELAY_USER "postfix"
+
 struct mauth_config {
 	int refcount;
 	char *path;
@@ -116,6 +119,7 @@ struct mauth_config {
 	unsigned int lockout_secs;           /* how long such a user is not forwarded, default 600 */
 	bool explain_to_client;              /* tell a refused client why (expired, MFA); false: one reply for all */
 	char *auth_user, *login_user;        /* system users whose processes may use the auth and login listeners */
+	char *relay_user;                    /* the same of the relay and status listeners: the MTA's */
 	struct mauth_aadsts_table *aadsts;   /* built-in rows plus the override file */
 	struct mauth_tenant **tenants;
 	size_t tenants_count;

@@ -103,6 +103,8 @@ const char *mauth_verified_by_name(enum mauth_verified_by by)
 		return "device";
 	case MAUTH_VERIFIED_CLIENT_TOKEN:
 		return "client-token";
+	case MAUTH_VERIFIED_RELAY:
+		return "relay-key";
 	}
 	return "none";
 }

@@ -75,6 +75,8 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 	}
 	if (login->verdict.exception[0] != '\0')
 		record->exception = login->verdict.exception;
+	if (login->relay != NULL)
+		record->relay = &login->relay->client;
 	if (login->basic)
 		record->token_id = login->token_id;
 	/* The rule of the configuration that matched says more than that the tenant's settings let it pass. */
@@ -133,7 +135,9 @@ static void count_outcome(struct mauth_login *login)
 {
 	struct mauth_broker_stats *stats = &login->broker->stats;
 
-	if (login->basic) {
+	if (login->relay != NULL) {
+		login_relay_counted(login);
+	} else if (login->basic) {
 		stats->basic++;
 	} else if (login->token == NULL) {
 		if (strcmp(login->decision, "monitor") == 0)
@@ -164,13 +168,14 @@ static void note_in_inventory(const struct mauth_login *login)
 {
 	struct mauth_attempt_record record;
 
-	if (login->broker->inventory == NULL || login->where.tenant == NULL)
+	/* Whoever has a relay key is none of those who still use passwords. */
+	if (login->broker->inventory == NULL || login->where.tenant == NULL || login->relay != NULL)
 		return;
 	fill_record(login, &record);
 	mauth_inventory_note(login->broker->inventory, &record);
 }
 
-static enum mauth_level level_of(enum mauth_status status)
+enum mauth_level login_level(enum mauth_status status)
 {
 	switch (status) {
 	case MAUTH_OK:
@@ -205,10 +210,14 @@ static const char *or_dash(const char *str)
 static void log_outcome(const struct mauth_login *login)
 {
 	const struct mauth_log *log = login->broker->host.log;
-	enum mauth_level level = level_of(login->error.status);
+	enum mauth_level level = login_level(login->error.status);
 
 	if (level == MAUTH_DEBUG && !log->debug)
 		return;
+	if (login->relay != NULL) {
+		login_relay_logged(login);
+		return;
+	}
 	if (login->token != NULL || login->basic) {
 		mauth_log(log, level, "login %s: user=%.320s protocol=%s ip=%s session=%s token=%s",
 			  login->basic ? "passed on with its password" : "upgraded", login->user, mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session),
@@ -228,7 +237,7 @@ static void emit_event(const struct mauth_login *login)
 	const struct mauth_log *log = login->broker->host.log;
 	char user[MAUTH_USER_MAX + 1];
 	const struct mauth_field fields[] = {
-		MAUTH_FIELD_STR("service", mauth_service_name(login->service)),
+		MAUTH_FIELD_STR("service", login->relay != NULL ? "relay" : mauth_service_name(login->service)),
 		MAUTH_FIELD_STR("outcome", login->token != NULL || login->basic ? "ok" : "failed"),
 		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
 		MAUTH_FIELD_STR("decision", login->decision),
@@ -253,6 +262,8 @@ static void note_device_use(struct mauth_login *login)
 		.service = login->service, .client_ip = login->client_ip,
 	};
 
+	if (login->token != NULL && login->relay != NULL && login->broker->vault != NULL)
+		mauth_relay_keys_used(mauth_vault_relay_keys(login->broker->vault), login->relay->key_id);
 	if (login->token != NULL && login->verified == MAUTH_VERIFIED_DEVICE && login->broker->vault != NULL)
 		mauth_devices_used(mauth_vault_devices(login->broker->vault), &question, login->device_id);
 }
@@ -272,6 +283,8 @@ static void answer(struct mauth_login *login)
 		.token = login->token, .token_id = login->token_id, .mailbox = login->where.mailbox,
 		.endpoint = &tenant->endpoints[login->service], .expires_at = login->expires_at,
 		.cached = strcmp(login->source, "cache") == 0, .verified_by = verified_by(login),
+		.relay_key_id = login->relay == NULL ? NULL : login->relay->key_id,
+		.relay_key_name = login->relay == NULL ? NULL : login->relay->key_name,
 	};
 	done(&grant, NULL, login->context);
 }

@@ -4,6 +4,8 @@
 #include "core/client-id.h"
 #include "core/exceptions.h"
 #include "core/record-json.h"
+#include "core/relay.h"
+#include "core/relay-keys.h"
 
 #include <stdlib.h>
 
@@ -151,6 +153,24 @@ static void put_device(struct mauth_buf *buf, const char *id, const char *name)
 	put_close(buf, device);
 }
 
+/* Who the MTA is, and by which key of ours it asks. */
+static void put_relay(struct mauth_buf *buf, const struct mauth_relay_client *relay, const char *identity)
+{
+	size_t object;
+
+	if (relay == NULL)
+		return;
+	object = put_open(buf, "relay");
+	put_str(buf, "key_id", relay->key_id);
+	put_str(buf, "key_name", relay->key_name);
+	put_text(buf, "identity", identity, USER_MAX);
+	put_num_if(buf, "pid", relay->pid);
+	put_num(buf, "uid", relay->uid);
+	put_str(buf, "program", relay->program);
+	put_str(buf, "host", relay->host);
+	put_close(buf, object);
+}
+
 static void put_tls(struct mauth_buf *buf, bool established, const char *protocol, const char *cipher)
 {
 	static const char prefix[] = "TLSv";
@@ -220,7 +240,8 @@ static const char *attempt_outcome(enum mauth_status status)
 static void put_attempt_event(struct mauth_buf *buf, const struct mauth_attempt_record *record)
 {
 	char scratch[DIGITS_SIZE];
-	size_t event = put_event(buf, "basic-auth-intercepted", attempt_outcome(record->status));
+	size_t event = put_event(buf, record->relay != NULL ? "relay-token-requested" : "basic-auth-intercepted",
+				 attempt_outcome(record->status));
 
 	if (record->code > 0)
 		put_str(buf, "code", digits(scratch, (uint64_t)record->code, 1));
@@ -252,6 +273,7 @@ static void put_attempt_own(struct mauth_buf *buf, const struct mauth_attempt_re
 	put_str(buf, "mailbox_side", record->mailbox_side);
 	put_str(buf, "mailbox_source", record->mailbox_source);
 	put_device(buf, record->device_id, record->device_name);
+	put_relay(buf, record->relay, record->user);
 	put_str(buf, "token_source", record->token_source);
 	put_str(buf, "token_id", record->token_id);
 	if (record->token_expires_at > 0)
@@ -330,7 +352,49 @@ void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_re
 	put_str(buf, "token_id", report->token_id);
 	put_str(buf, "status", mauth_upstream_result_name(report->result));
 	put_str(buf, "reply", report->reply);
+	put_relay(buf, report->relay, report->user);
 	put_upstream(buf, report->host, report->host_ip, report->port);
+	put_close(buf, own);
+	put_end(buf);
+}
+
+/* -- what became of a mail ---------------------------------------------------------------------------------- */
+
+void mauth_record_relay(struct mauth_buf *buf, const struct mauth_relay_record *record)
+{
+	static const char *const actions[] = {
+		[MAUTH_RELAY_ACCEPTED] = "relay-mail-accepted", [MAUTH_RELAY_REFUSED] = "relay-mail-refused",
+		[MAUTH_RELAY_DEFERRED] = "relay-mail-deferred",
+	};
+	const struct mauth_relay_outcome *outcome = record->outcome;
+	bool accepted = outcome->result == MAUTH_RELAY_ACCEPTED;
+	size_t event, own;
+
+	put_begin(buf, record->wall_usecs);
+	event = put_open(buf, "event");
+	put_raw(buf, "kind", "\"event\",\"category\":[\"email\"],\"type\":[\"info\"]");
+	put_str(buf, "action", actions[outcome->result]);
+	put_str(buf, "outcome", accepted ? "success" : "failure");
+	put_raw(buf, "provider", "\"dovecot-modernauth\",\"dataset\":\"dovecot.modernauth\"");
+	put_event_id(buf);
+	put_str(buf, "reason", record->advice);
+	put_close(buf, event);
+	put_user(buf, outcome->identity, record->upn, record->domain);
+	put_service(buf, MAUTH_SERVICE_SUBMISSION);
+	put_account(buf, record->tenant_id);
+	if (!accepted)
+		put_error(buf, 0, outcome->reply);
+	own = put_open(buf, "modernauth");
+	put_str(buf, "session", outcome->session);
+	put_str(buf, "protocol", mauth_record_protocol(MAUTH_SERVICE_SUBMISSION));
+	put_str(buf, "tenant", record->tenant_name);
+	put_str(buf, "cloud", record->cloud);
+	put_str(buf, "token_id", outcome->token_id);
+	put_str(buf, "status", mauth_relay_result_name(outcome->result));
+	put_str(buf, "dsn", outcome->dsn);
+	put_str(buf, "reply", outcome->reply);
+	put_raw(buf, "token_refused", outcome->token_refused ? "true" : "false");
+	put_relay(buf, outcome->client, outcome->identity);
 	put_close(buf, own);
 	put_end(buf);
 }
@@ -357,6 +421,22 @@ static void put_exception(struct mauth_buf *buf, const struct mauth_exception *e
 	put_str(buf, "by", exception->by);
 	put_str(buf, "reason", exception->reason);
 	put_close(buf, allowed);
+}
+
+static void put_relay_key(struct mauth_buf *buf, const struct mauth_relay_key *key)
+{
+	struct mauth_buf identities = { 0 };
+	size_t object = put_open(buf, "relay");
+
+	put_str(buf, "key_id", key->id);
+	put_str(buf, "key_name", key->name);
+	for (char *const *identity = key->identities; *identity != NULL; identity++)
+		mauth_buf_printf(&identities, "%s%s", identities.size > 0 ? "," : "", *identity);
+	put_text(buf, "identities", identities.data, CLIENT_ID_MAX);
+	if (key->expires_at > 0)
+		put_time(buf, "until", key->expires_at, -1);
+	put_close(buf, object);
+	mauth_buf_free(&identities);
 }
 
 void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record *record)
@@ -393,8 +473,24 @@ void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record
 	}
 	if (record->exception != NULL)
 		put_exception(buf, record->exception);
+	if (record->relay_key != NULL)
+		put_relay_key(buf, record->relay_key);
 	put_close(buf, own);
 	put_end(buf);
+}
+
+static char *describe_relay_key(const struct mauth_change_record *record)
+{
+	const struct mauth_relay_key *key = record->relay_key;
+	struct mauth_buf identities = { 0 };
+	char *text;
+
+	for (char *const *identity = key->identities; *identity != NULL && identities.size < MAUTH_TEXT_MAX / 2; identity++)
+		mauth_buf_printf(&identities, "%s%s", identities.size > 0 ? "," : "", *identity);
+	text = mauth_printf("relay key=%s id=%s identities=%.300s admin=%s", key->name, key->id,
+			    identities.data == NULL ? "-" : identities.data, record->by == NULL ? "-" : record->by);
+	mauth_buf_free(&identities);
+	return text;
 }
 
 /* For the log: which one, of whom and why. */
@@ -413,10 +509,10 @@ static char *describe(const struct mauth_change_record *record)
 			    exception->reason);
 }
 
-static void log_exception(const struct mauth_log *log, const struct mauth_change_record *record)
+static void log_described(const struct mauth_log *log, const struct mauth_change_record *record)
 {
 	const struct mauth_error *error = record->error;
-	char *text = describe(record);
+	char *text = record->relay_key != NULL ? describe_relay_key(record) : describe(record);
 
 	mauth_log(log, error == NULL ? MAUTH_INFO : MAUTH_WARNING, "%s by %s: %s%s%s%s%s", record->action,
 		  record->actor, text, error != NULL ? ": " : "", error != NULL ? error->text : "",
@@ -435,8 +531,8 @@ void mauth_record_and_log_change(const struct mauth_audit_sink *audit, const str
 	if (audit->append(audit->context, line.data, line.size, &failure) != MAUTH_OK)
 		mauth_log(log, MAUTH_ERROR, "no record of %s could be written: %s", record->action, failure.text);
 	mauth_buf_free(&line);
-	if (record->exception != NULL) {
-		log_exception(log, record);
+	if (record->exception != NULL || record->relay_key != NULL) {
+		log_described(log, record);
 		return;
 	}
 	mauth_log(log, error == NULL ? MAUTH_INFO : MAUTH_WARNING, "%s by %s: user=%.320s tenant=%s%s%s%s%s%s%s", record->action,

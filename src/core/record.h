@@ -9,6 +9,7 @@
 #include "modernauth/log.h"
 
 struct mauth_exception;
+struct mauth_relay_key;
 
 /* Everything known about one attempt when it ends. Strings may be NULL: the field is then left out. User-supplied text
  * is escaped and cut (user 320 octets, client_id 512, others 256). */
@@ -46,6 +47,7 @@ struct mauth_attempt_record {
 	const char *reason;                          /* one line for a person */
 	const char *upstream_host;
 	unsigned int upstream_port;
+	const struct mauth_relay_client *relay;      /* who asks is an MTA; NULL: somebody logs in */
 };
 /* Appends the line (with LF) to buf. */
 void mauth_record_attempt(struct mauth_buf *buf, const struct mauth_attempt_record *record);
@@ -59,6 +61,16 @@ struct mauth_upstream_record {
 };
 void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_record *record);
 
+/* What became of a mail, or of one recipient of it, that an MTA has handed to the upstream with a token of ours. */
+struct mauth_relay_outcome;
+struct mauth_relay_record {
+	int64_t wall_usecs;
+	const struct mauth_relay_outcome *outcome;
+	const char *upn, *domain, *tenant_name, *tenant_id, *cloud;
+	const char *advice;                          /* NULL: nothing is known */
+};
+void mauth_record_relay(struct mauth_buf *buf, const struct mauth_relay_record *record);
+
 /* What an admin, or a user by himself, has changed: enrolments, device passwords, exceptions, keys. Strings may be
  * NULL. */
 struct mauth_change_record {
@@ -68,6 +80,7 @@ struct mauth_change_record {
 	const char *client_ip;
 	const char *login, *account, *mailbox, *tenant_name, *tenant_id;
 	const char *device_id, *device_name;
+	const struct mauth_relay_key *relay_key;     /* that was made or removed */
 	const struct mauth_exception *exception;     /* that was added, removed, or has ended */
 	const char *by;                              /* the admin, as doveadm says; with */
 	int64_t uid;                                 /* that of the process that asked */

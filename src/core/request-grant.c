@@ -121,6 +121,8 @@ enum step login_step_verify(struct mauth_login *login)
 {
 	const struct mauth_tenant *tenant = login->where.tenant;
 
+	if (login->relay != NULL)
+		return STEP_GRANT;
 	if (login->verified_by_dovecot && tenant->verified_by_dovecot) {
 		login->verified = MAUTH_VERIFIED_DOVECOT;
 		return login->broker->vault == NULL && login_has_grant(login, MAUTH_GRANT_ENROLLED) && login->broker->paused ?
@@ -155,6 +157,8 @@ const char *login_why_not(const struct mauth_login *login, struct mauth_error *e
 	if (login_grant(login) == MAUTH_GRANT_PASSWORD) {
 		if (login->verified == MAUTH_VERIFIED_DEVICE)
 			return "a device password is none of Entra's";
+		if (login->relay != NULL)
+			return "a relay key is none of Entra's";
 		if (login->grants_count > 1 &&
 		    mauth_flights_federated(broker->flights, login->where.tenant, login->where.account))
 			return is_federated;
@@ -199,7 +203,8 @@ const char *login_no_way(const struct mauth_login *login, struct mauth_error *er
 			 "or a passdb before ours (skip = unauthenticated)", login->where.login);
 		return "tenant";
 	}
-	mauth_fail(error_r, MAUTH_INTERACTION, 0, "the password is right, but there is no way to a token (%.400s)", login->skipped);
+	mauth_fail(error_r, MAUTH_INTERACTION, 0, "the %s is right, but there is no way to a token (%.400s)",
+		   login->relay != NULL ? "relay key" : "password", login->skipped);
 	snprintf(error_r->advice, sizeof(error_r->advice), "doveadm modernauth enroll %.320s", login->where.account);
 	snprintf(error_r->tell, sizeof(error_r->tell), "This mailbox is not connected to Exchange Online. Ask your administrator.");
 	return "grants";
@@ -382,7 +387,8 @@ enum step login_step_cache(struct mauth_login *login)
 	struct mauth_cache_entry *entry = own_entry(login);
 	enum step miss = login_grant(login) == MAUTH_GRANT_PASSWORD ? STEP_SHIELD : STEP_FETCH;
 
-	if (entry == NULL || !login_entry_serves(broker, entry))
+	if (entry == NULL || !login_entry_serves(broker, entry) ||
+	    (login->relay != NULL && !login_relay_life_serves(login, entry)))
 		return miss;
 	if (now >= entry->refresh_mono && !broker->paused) {
 		const struct mauth_flight_want want = login_want(login);
@@ -398,7 +404,8 @@ bool login_fall_back(struct mauth_login *login)
 {
 	struct mauth_cache_entry *entry = own_entry(login);
 
-	if (entry == NULL || !login_entry_falls_back(login->broker, entry))
+	if (entry == NULL || !login_entry_falls_back(login->broker, entry) ||
+	    (login->relay != NULL && !login_relay_falls_back(login, entry)))
 		return false;
 	(void)grant_cached(login, entry);
 	return true;

@@ -9,12 +9,17 @@
 
 void login_decide(struct mauth_login *login)
 {
-	const struct mauth_policy_question question = {
+	struct mauth_policy_question question = {
 		.user = login->where.login, .service = login->service, .client_ip = login->client_ip,
 		.mechanism = login->mechanism, .client_id = login->client_id, .tls = login->tls,
 		.tls_protocol = login->tls_protocol, .now = mauth_wall_secs(login->broker->host.loop),
 	};
 
+	/* A socket of this machine is not what rules about connections without TLS mean. */
+	if (login->relay != NULL) {
+		question.tls = true;
+		question.tls_protocol = "TLSv1.3";
+	}
 	mauth_policy_decide(login->broker->config, &question, &login->verdict);
 	mauth_exceptions_apply(login->broker->vault == NULL ? NULL : mauth_vault_exceptions(login->broker->vault),
 			       &question, &login->verdict);
@@ -166,6 +171,11 @@ enum mauth_action login_action(const struct mauth_login *login)
 	   it, or one that says where the mailbox is. */
 	if (login->password_is_token && login->verdict.action != MAUTH_ACTION_LOCAL &&
 	    !(mauth_rule_names_mechanism(login->policy) && login->verdict.action != MAUTH_ACTION_BASIC))
+		return MAUTH_ACTION_UPGRADE;
+	/* An MTA shows a key that an admin has made for this identity, and no password that could go upstream: there is nothing to be
+	   watched or passed on. */
+	if (login->relay != NULL &&
+	    (login->verdict.action == MAUTH_ACTION_BASIC || login->verdict.action == MAUTH_ACTION_MONITOR))
 		return MAUTH_ACTION_UPGRADE;
 	return login->verdict.action;
 }

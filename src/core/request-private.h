@@ -21,6 +21,13 @@ enum step {
 	STEP_FINISH
 };
 
+/* An attempt of an MTA: relay.c. */
+struct login_relay {
+	struct mauth_relay_client client;    /* its strings are: */
+	char program[64], host[256];
+	char key_id[MAUTH_RELAY_KEY_ID_SIZE], key_name[MAUTH_RELAY_KEY_NAME_MAX + 1];
+};
+
 struct mauth_login {
 	struct mauth_login *next, **link;    /* in ready or waiting */
 	struct mauth_broker *broker;
@@ -31,6 +38,7 @@ struct mauth_login {
 	enum mauth_service service;
 	unsigned int client_port, local_port, timeout_msecs;
 	bool tls, verified_by_dovecot, password_is_token;
+	struct login_relay *relay;           /* NULL: somebody logs in */
 	mauth_login_fn *done;
 	void *context;
 	/* on the way */
@@ -134,6 +142,20 @@ enum step login_step_fetch(struct mauth_login *login);
 /* A token that could not be renewed but lives is better than an outage: true if there is one, which is now the answer. */
 bool login_fall_back(struct mauth_login *login);
 
+/* relay.c */
+struct login_relay *login_relay_new(const struct mauth_relay_client *client);
+/* Is it a relay key that may ask for this identity? STEP_SIDE: yes. */
+enum step login_relay_verify(struct mauth_login *login);
+/* Does a token that serves logins live long enough? If not, it has to be fetched anew: but not with each request, where Entra gives
+ * none that lives longer. */
+bool login_relay_life_serves(struct mauth_login *login, struct mauth_cache_entry *entry);
+bool login_relay_falls_back(const struct mauth_login *login, const struct mauth_cache_entry *entry);
+void login_relay_counted(const struct mauth_login *login);
+void login_relay_logged(const struct mauth_login *login);
+/* The upstream has refused this token: the next request has another one fetched, but at most one a minute. false: it is treated
+ * as a login's. */
+bool relay_learn_refused(struct mauth_broker *broker, struct mauth_cache_entry *entry, bool shared);
+
 /* self-service.c */
 bool login_may_enrol(const struct mauth_login *login);
 enum step login_step_enrol(struct mauth_login *login);
@@ -145,6 +167,8 @@ bool mauth_login_is_outage(enum mauth_status status);
 void mauth_login_unlink(struct mauth_login *login);
 void mauth_login_free(struct mauth_login *login);
 
+/* How loud the log is about one that ended so. */
+enum mauth_level login_level(enum mauth_status status);
 /* Ends every login of broker->finishing: all are recorded in one write, and only then counted, told, answered and freed. */
 void mauth_logins_finish(struct mauth_broker *broker);
 /* Ends one whose client went away: recorded, counted, freed. */

@@ -84,6 +84,7 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->verified_by_dovecot = attempt->verified_by_dovecot;
 	login->password_is_token = attempt->password_is_token;
 	login->said_side = mauth_strdup(attempt->mailbox_side);
+	login->relay = attempt->relay == NULL ? NULL : login_relay_new(attempt->relay);
 	login->timeout_msecs = broker->config->deadline_msecs;
 	if (attempt->timeout_msecs > 0 && attempt->timeout_msecs < login->timeout_msecs)
 		login->timeout_msecs = attempt->timeout_msecs;
@@ -92,7 +93,8 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->decision = "refuse";
 	login->started_wall = mauth_wall_usecs(broker->host.loop);
 	login->started_mono = mauth_mono_usecs(broker->host.loop);
-	broker->stats.logins++;
+	if (login->relay == NULL)
+		broker->stats.logins++;
 	broker->stats.open++;
 	login_make_ready(login, STEP_ROUTE);
 	return login;
@@ -119,6 +121,7 @@ void mauth_login_free(struct mauth_login *login)
 	free(login->client_id);
 	free(login->tls_protocol);
 	free(login->said_side);
+	free(login->relay);
 	mauth_secret_free(&login->password);
 	mauth_secret_free(&login->token);
 	free(login);
@@ -149,6 +152,8 @@ static enum step step_route(struct mauth_login *login)
 		login->decision = "not-ours";
 	if (status != MAUTH_OK)
 		return login_refuse(login, status == MAUTH_NOT_OURS ? "no tenant" : "user name", &error);
+	if (login->relay != NULL)
+		return login_relay_verify(login);
 	login_decide(login);
 	return STEP_SIDE;
 }

@@ -44,6 +44,13 @@ struct mauth_broker {
 
 /* What an enrolment has noted about this login, unless the configuration or the user himself says something else. */
 void mauth_follow_link(const struct mauth_broker *broker, struct mauth_mailbox *where);
+/* What the upstream's words usually mean, and what to do; NULL: nothing is known. For people: nothing is decided by text. */
+const char *mauth_upstream_advice(const char *reply);
+/* The same where the words say nothing. */
+const char *mauth_upstream_advice_for(enum mauth_service service);
+/* An MTA says what the upstream made of this token of where (token_id NULL: of none). */
+void mauth_broker_relay_learn(struct mauth_broker *broker, const struct mauth_mailbox *where, const char *token_id,
+			      enum mauth_upstream_result result);
 /* tend.c: from now on, what has to be done without anybody asking. */
 void mauth_broker_tend(struct mauth_broker *broker);
 /* Runs every ready login as far as it goes. */

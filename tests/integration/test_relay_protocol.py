@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The relay role (PROTOCOL.md): tokens for an MTA that shows a relay key, and what it tells of its mail afterwards."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import settings
+from harness.enrolling import own_domain
+from harness.relay import LISTENERS, Relay, add_key, status_map
+from standin.entra_model import APP
+
+pytestmark = pytest.mark.sanitize
+APP_DOMAIN, ENROLLED_DOMAIN = "relayapp.test", "relayenr.test"
+
+
+@pytest.fixture(scope="module")
+def site(fronts, running_standin):
+    for name in (APP_DOMAIN, ENROLLED_DOMAIN):
+        own_domain(running_standin, name)
+    text = settings.tenant(running_standin, "relayapp", [APP_DOMAIN], grants=["app"], client_id=APP % 3,
+                           certificate_file=running_standin.path("client.crt"),
+                           private_key_file=running_standin.path("client.key"))
+    text += settings.tenant(running_standin, "relayenr", [ENROLLED_DOMAIN], grants=["enrolled"])
+    front = fronts.new(tenants=text, dovecot=LISTENERS,
+                       extra='rule "no-fax" { users = {"fax@%s"} protocols = {"smtp"} action = "deny" }\n' % APP_DOMAIN)
+    front.expect("relay: ", "refused a client", "login refused", "upstream refused")
+    front.key = add_key(front, "postfix", "*@" + APP_DOMAIN, "*@" + ENROLLED_DOMAIN)
+    return front
+
+
+def relay_records(front, user, action="relay-token"):
+    return front.audit(getattr(user, "upn", user), action=action)
+
+
+# -- tokens
+
+def test_a_token_for_whoever_shows_the_key(site, standin, people):
+    account = people.new(domain=APP_DOMAIN)
+    with Relay(site) as relay:
+        answer = relay.token(account, site.key, host="smtp.office365.com", session="q1")
+        assert answer.verb == "OK", answer
+        assert answer["user"] == account.upn and int(answer["expires_in"]) > 600
+        again = relay.token(people.new(domain=APP_DOMAIN), site.key.lower().replace("-", ""))
+        assert again["cached"] == "yes" and again["token"] == answer["token"]
+    record = relay_records(site, account)[0]
+    own = record["modernauth"]
+    assert record["event"]["outcome"] == "success" and record["network"]["protocol"] == "smtp"
+    assert own["verified_by"] == "relay-key" and own["grant"] == "app" and own["session"] == "q1"
+    assert own["token_id"] == answer["token_id"]
+    assert own["relay"]["key_name"] == "postfix" and own["relay"]["identity"] == account.upn
+    assert own["relay"]["pid"] == os.getpid() and own["relay"]["uid"] == os.getuid()
+    assert own["relay"]["program"] == "postfix/smtp" and own["relay"]["host"] == "smtp.office365.com"
+
+
+def test_a_shared_mailbox_through_an_enrolment(site, standin, people):
+    account, shared = people.new(domain=ENROLLED_DOMAIN, mfa=True), people.new(domain=ENROLLED_DOMAIN)
+    assert site.enrol(shared, sign_in=account, account=account.upn, mailbox=shared.upn)[0].verb == "OK"
+    with Relay(site) as relay:
+        answer = relay.token(shared, site.key)
+        assert answer.verb == "OK" and answer["user"] == shared.upn
+        answer = relay.token(people.new(domain=ENROLLED_DOMAIN), site.key)
+        assert answer["code"] == "interaction" and answer["temporary"] == "yes"
+        assert "doveadm modernauth enroll" in answer["reason"]
+    assert relay_records(site, shared)[0]["modernauth"]["account"] == account.upn
+
+
+def test_a_wrong_key_is_answered_late_and_no_identity_is_told(site, people):
+    account = people.new(domain=APP_DOMAIN)
+    with Relay(site) as relay:
+        started = time.monotonic()
+        answer = relay.token(account, "K7QM-3XPD-9RTA-VW2HE")
+        assert answer["code"] == "bad_credentials" and answer["temporary"] == "yes"
+        assert answer["reason"].startswith("wrong relay key; to do: doveadm modernauth relay add")
+        assert time.monotonic() - started > 0.2
+        assert relay.token(account, site.key).verb == "OK"
+        assert relay.token(account, "").verb == "FAIL"
+    assert relay_records(site, account)[0]["modernauth"]["status"] == "bad_credentials"
+
+
+def test_a_key_is_for_the_identities_that_it_names(site, people):
+    mine, other = people.new(domain=APP_DOMAIN), people.new(domain=APP_DOMAIN)
+    key = add_key(site, "one", mine.upn.upper())
+    with Relay(site) as relay:
+        assert relay.token(mine, key).verb == "OK"
+        answer = relay.token(other, key)
+        assert answer["code"] == "policy" and answer["temporary"] == "yes" and '"one" is not for' in answer["reason"]
+        site.doveadm("modernauth", "relay", "remove", "one")
+        assert relay.token(mine, key)["code"] == "bad_credentials"
+
+
+def test_what_a_rule_denies_need_not_be_tried_again(site):
+    with Relay(site) as relay:
+        answer = relay.token("fax@" + APP_DOMAIN, site.key)
+        assert answer["code"] == "policy" and answer["temporary"] == "no"
+        answer = relay.token("x@elsewhere.test", site.key)
+        assert answer["code"] == "not_ours" and answer["temporary"] == "yes"
+
+
+def test_entra_says_no_and_the_reason_says_what_to_do(site, standin, people):
+    account = people.new(domain=ENROLLED_DOMAIN, mfa=True)
+    assert site.enrol(account)[0].verb == "OK"
+    standin.revoke(account.upn, 50057)
+    site.ask("FORGET", user=account.upn)
+    with Relay(site) as relay:
+        answer = relay.token(account, site.key)
+        assert answer.verb == "FAIL" and answer["temporary"] == "yes" and "AADSTS50057" in answer["reason"]
+
+
+def test_only_root_and_the_mtas_user_get_an_answer(site):
+    script = ("import os, socket, sys\nos.setgid(65534); os.setuid(65534)\ns = socket.socket(socket.AF_UNIX)\n"
+              "s.connect(sys.argv[1])\nprint(s.recv(1))\n")
+    for name in ("modernauth-relay", "modernauth-status"):
+        done = subprocess.run([sys.executable, "-c", script, site.socket_path(name)], capture_output=True, text=True)
+        assert done.stdout == "b''\n", done.stderr
+    site.wait_log("refused a client on the relay listener: .* relay_user")
+
+
+# -- refused tokens
+
+def test_a_refused_token_is_fetched_anew_once(site, standin, people):
+    account = people.new(domain=ENROLLED_DOMAIN, mfa=True)
+    assert site.enrol(account)[0].verb == "OK"
+    with Relay(site) as relay:
+        first = relay.token(account, site.key)
+        assert relay.refused(account, first["token_id"], "535 5.7.139 Authentication unsuccessful, "
+                             "SmtpClientAuthentication is disabled for the Tenant.").verb == "DONE"
+        second = relay.token(account, site.key)
+        assert second["cached"] == "no" and second["token_id"] != first["token_id"]
+        relay.refused(account, second["token_id"])
+        third = relay.token(account, site.key)
+        assert third["cached"] == "yes" and third["token_id"] == second["token_id"]
+    records = site.wait_upstream(account.upn, 2)
+    assert records[0]["event"]["reason"].startswith("SMTP AUTH is off for the tenant")
+    assert records[0]["modernauth"]["relay"]["key_name"] == "postfix"
+
+
+def test_nobody_has_the_tokens_of_others_fetched(site, standin, people):
+    account = people.new(domain=ENROLLED_DOMAIN, mfa=True)
+    assert site.enrol(account)[0].verb == "OK"
+    with Relay(site) as relay:
+        first = relay.token(account, site.key)
+        # What this process was given last is another one's.
+        relay.token(people.new(domain=APP_DOMAIN), site.key)
+        relay.refused(account, first["token_id"])
+        assert relay.token(account, site.key)["token_id"] == first["token_id"]
+
+
+# -- keys
+
+def test_keys_are_made_shown_and_survive(site):
+    done = site.doveadm("-f", "json", "modernauth", "relay", "add", "--identity", "scan@" + APP_DOMAIN, "--identity",
+                        "fax-*@" + APP_DOMAIN, "--until", "2030-12-31", "second")
+    made = json.loads(done.stdout)[0]
+    for text in (made["relay_key"], made["relay_key"].replace("-", "")):
+        site.canary.add(text, "relay key")
+    assert made["last_day"] == "2030-12-31" and "not shown again" in done.stderr
+    with Relay(site) as relay:
+        assert relay.token("fax-1@" + APP_DOMAIN, made["relay_key"]).verb == "OK"
+    site.reload()
+    with Relay(site) as relay:
+        assert relay.token("fax-2@" + APP_DOMAIN, made["relay_key"]).verb == "OK"
+    rows = json.loads(site.doveadm("-f", "json", "modernauth", "relay", "list").stdout)
+    row = [row for row in rows if row["name"] == "second"][0]
+    assert row["identities"] == "scan@%s,fax-*@%s" % (APP_DOMAIN, APP_DOMAIN) and row["state"] == "active"
+    assert row["last_used_at"] and row["key_id"] == made["key_id"]
+    again = site.doveadm("modernauth", "relay", "add", "--identity", "a@b.test", "second", check=False)
+    assert again.returncode == 78 and "already" in again.stderr
+    assert site.doveadm("modernauth", "relay", "add", "third", check=False).returncode == 64
+    site.doveadm("modernauth", "relay", "remove", made["key_id"])
+    assert site.doveadm("modernauth", "relay", "remove", "second", check=False).returncode == 67
+    actions = [record["event"]["action"] for record in site.audit(action="relay-key")
+               if record["modernauth"]["relay"]["key_name"] == "second"]
+    assert actions == ["relay-key-added", "relay-key-removed"]
