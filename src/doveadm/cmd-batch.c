@@ -244,7 +244,7 @@ static void handle_ok(struct batch_run *run, struct mauth_batch_row *row, const 
 {
 	struct mauth_secret *password;
 
-	if (!mauth_command_password(&run->cmd, &password)) {
+	if (!mauth_command_password(&run->cmd, "device_password", &password)) {
 		end_row(run, row, MAUTH_BATCH_FAILED, "enrolled, but the device password cannot be understood");
 		return;
 	}

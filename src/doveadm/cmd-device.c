@@ -29,7 +29,7 @@ static void print_added(struct mauth_command *cmd, const struct mauth_admin_repl
 	};
 	struct mauth_secret *password;
 
-	if (!mauth_command_password(cmd, &password))
+	if (!mauth_command_password(cmd, "device_password", &password))
 		return;
 	if (password == NULL) {
 		mauth_command_fail_text(MAUTH_PROTOCOL, "the broker's answer has no device password");

@@ -66,7 +66,7 @@ static void finish(struct enrolment *enrolment, const struct mauth_admin_reply *
 	struct mauth_command *cmd = &enrolment->cmd;
 	struct mauth_secret *password;
 
-	if (!mauth_command_password(cmd, &password))
+	if (!mauth_command_password(cmd, "device_password", &password))
 		return;
 	mauth_command_headers(cmd, columns);
 	mauth_command_print(cmd, enrolment->user);

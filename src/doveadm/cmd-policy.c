@@ -7,30 +7,11 @@
 #include "doveadm/command.h"
 #include "doveadm/term.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static const struct mauth_admin_field no_fields[] = { { NULL, NULL } };
-
-/* Who sits there. doveadm has thrown most of its environment away by now (import_environment), but the kernel remembers
- * who has logged in, through sudo, too. Root may say what he likes; the broker writes down the uid beside it. */
-static const char *admin_name(const struct doveadm_cmd_context *cctx)
-{
-	const char *sudo = getenv("SUDO_USER");
-	const struct passwd *user;
-	char login[256];
-
-	if (cctx->conn_type != DOVEADM_CONNECTION_TYPE_CLI)
-		return "doveadm-server";
-	if (sudo != NULL && *sudo != '\0')
-		return t_strdup(sudo);
-	if (getlogin_r(login, sizeof(login)) == 0)
-		return t_strdup(login);
-	user = getpwuid(getuid());
-	return user != NULL ? t_strdup(user->pw_name) : t_strdup_printf("uid %u", (unsigned int)getuid());
-}
 
 /* --- policy -------------------------------------------------------------------------------------------------- */
 
@@ -254,7 +235,7 @@ void mauth_cmd_allow(struct doveadm_cmd_context *cctx)
 		doveadm_exit_code = EX_USAGE;
 		return;
 	}
-	fields[7].value = admin_name(cctx);
+	fields[7].value = mauth_command_admin_name(cctx);
 	allow(&cmd, protocol, fields, &fields[0].value);
 }
 
@@ -265,7 +246,7 @@ void mauth_cmd_disallow(struct doveadm_cmd_context *cctx)
 	static const struct mauth_column columns[] = { { .key = "exception" }, { .key = "state" }, MAUTH_COLUMNS_END };
 	const char *exception = mauth_command_need(cctx, "exception");
 	const struct mauth_admin_field fields[] = {
-		{ "exception", exception }, { "by", exception == NULL ? NULL : admin_name(cctx) }, { NULL, NULL }
+		{ "exception", exception }, { "by", exception == NULL ? NULL : mauth_command_admin_name(cctx) }, { NULL, NULL }
 	};
 	const struct mauth_admin_reply *reply;
 	struct mauth_command cmd;

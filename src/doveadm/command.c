@@ -6,7 +6,10 @@
 #include "doveadm/command.h"
 #include "doveadm/term.h"
 
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define SOCKET_NAME "modernauth-admin"
 #define TIMEOUT_SECS 30
@@ -40,6 +43,24 @@ const char *mauth_command_need(const struct doveadm_cmd_context *cctx, const cha
 	i_error("%s: no %s given", cctx->cmd->name, name);
 	doveadm_exit_code = EX_USAGE;
 	return NULL;
+}
+
+/* Who sits there. doveadm has thrown most of its environment away by now (import_environment), but the kernel remembers
+ * who has logged in, through sudo, too. Root may say what he likes; the broker writes down the uid beside it. */
+const char *mauth_command_admin_name(const struct doveadm_cmd_context *cctx)
+{
+	const char *sudo = getenv("SUDO_USER");
+	const struct passwd *user;
+	char login[256];
+
+	if (cctx->conn_type != DOVEADM_CONNECTION_TYPE_CLI)
+		return "doveadm-server";
+	if (sudo != NULL && *sudo != '\0')
+		return t_strdup(sudo);
+	if (getlogin_r(login, sizeof(login)) == 0)
+		return t_strdup(login);
+	user = getpwuid(getuid());
+	return user != NULL ? t_strdup(user->pw_name) : t_strdup_printf("uid %u", (unsigned int)getuid());
 }
 
 bool mauth_command_init(struct mauth_command *cmd, struct doveadm_cmd_context *cctx)
@@ -311,9 +332,9 @@ bool mauth_command_rows(struct mauth_command *cmd, const char *verb, const struc
 	return TRUE;
 }
 
-bool mauth_command_password(struct mauth_command *cmd, struct mauth_secret **secret_r)
+bool mauth_command_password(struct mauth_command *cmd, const char *key, struct mauth_secret **secret_r)
 {
-	struct mauth_secret *secret = mauth_admin_secret(cmd->admin, "device_password");
+	struct mauth_secret *secret = mauth_admin_secret(cmd->admin, key);
 	const char *text;
 
 	*secret_r = NULL;
@@ -327,6 +348,6 @@ bool mauth_command_password(struct mauth_command *cmd, struct mauth_secret **sec
 		return TRUE;
 	}
 	mauth_secret_free(&secret);
-	mauth_command_fail_text(MAUTH_PROTOCOL, "the broker's answer has a device password that nobody can type");
+	mauth_command_fail_text(MAUTH_PROTOCOL, "the broker's answer has a password that nobody can type");
 	return FALSE;
 }

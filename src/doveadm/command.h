@@ -28,6 +28,9 @@ void mauth_cmd_store_import(struct doveadm_cmd_context *cctx);
 void mauth_cmd_report(struct doveadm_cmd_context *cctx);
 void mauth_cmd_inventory_forget(struct doveadm_cmd_context *cctx);
 void mauth_cmd_move_batch(struct doveadm_cmd_context *cctx);
+void mauth_cmd_relay_add(struct doveadm_cmd_context *cctx);
+void mauth_cmd_relay_list(struct doveadm_cmd_context *cctx);
+void mauth_cmd_relay_remove(struct doveadm_cmd_context *cctx);
 void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx);
 void mauth_cmd_audit_verify(struct doveadm_cmd_context *cctx);
 
@@ -43,6 +46,8 @@ struct mauth_command {
 /* A text argument; NULL if it was not given. */
 const char *mauth_command_str(const struct doveadm_cmd_context *cctx, const char *name);
 bool mauth_command_bool(const struct doveadm_cmd_context *cctx, const char *name);
+/* Who sits there, for the record. */
+const char *mauth_command_admin_name(const struct doveadm_cmd_context *cctx);
 /* A text argument that must be given: the usage is printed without it, and NULL returned by a doveadm server. */
 const char *mauth_command_need(const struct doveadm_cmd_context *cctx, const char *name);
 
@@ -86,7 +91,7 @@ void mauth_command_print_time(struct mauth_command *cmd, int64_t time);
 bool mauth_command_rows(struct mauth_command *cmd, const char *verb, const struct mauth_admin_field *fields,
 			const struct mauth_column *columns);
 
-/* The device password in the reply, which the caller frees; *secret_r is NULL if there is none. */
-bool mauth_command_password(struct mauth_command *cmd, struct mauth_secret **secret_r);
+/* The password called key in the reply ("device_password"), which the caller frees; *secret_r is NULL if there is none. */
+bool mauth_command_password(struct mauth_command *cmd, const char *key, struct mauth_secret **secret_r);
 
 #endif

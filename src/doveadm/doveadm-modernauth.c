@@ -201,6 +201,28 @@ STR("at")
 STR("to")
 END
 }, {
+	.name = "modernauth relay add",
+	.cmd = mauth_cmd_relay_add,
+	.usage = "--identity <pattern> [--identity <pattern> ..] [--until <YYYY-MM-DD>] <name>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("name")
+DOVEADM_CMD_PARAM('\0', "identity", CMD_PARAM_ARRAY, 0)
+STR("until")
+END
+}, {
+	.name = "modernauth relay list",
+	.cmd = mauth_cmd_relay_list,
+	.usage = "",
+DOVEADM_CMD_PARAMS_START
+END
+}, {
+	.name = "modernauth relay remove",
+	.cmd = mauth_cmd_relay_remove,
+	.usage = "<name or id>",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("key")
+END
+}, {
 	.name = "modernauth diagnose",
 	.cmd = mauth_cmd_diagnose,
 	.usage = "[--tenant <tenant>] [--user <user> [--password-prompt]] [--json]",
