@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/handover.h"
 
+#include "broker/relay.h"
+
 #include "core/account-check.h"
 #include "core/mem.h"
 
@@ -165,7 +167,7 @@ static bool take_token(struct mauth_service_state *service, const struct mauth_w
 	struct mauth_cache_entry head = {
 		.expires_wall = get_int(line, "expires_wall"), .expires_mono = get_int(line, "expires_mono"),
 		.refresh_mono = get_int(line, "refresh_mono"), .refused_until = get_int(line, "refused_until"),
-		.refused = get_int(line, "refused") != 0, 
+		.refused = get_int(line, "refused") != 0, .forced_mono = get_int(line, "forced_mono"),
 		/* A predecessor that does not know the word has only such. */
 		.bound = mauth_wire_get(line, "bound") == NULL || get_int(line, "bound") != 0,
 		.refusals = (uint8_t)get_int(line, "refusals"),
@@ -179,6 +181,32 @@ static bool take_token(struct mauth_service_state *service, const struct mauth_w
 		return true;
 	mauth_cache_adopt(mauth_broker_cache(service->broker), &head, tenant, upn, token->value, token->size);
 	service->in->tokens++;
+	return true;
+}
+
+static void get_text(const struct mauth_wire_line *line, const char *key, char *to, size_t size)
+{
+	const char *text = mauth_wire_get(line, key);
+
+	if (text != NULL)
+		mauth_clean_copy(to, size, text, strlen(text));
+}
+
+static bool take_relay(struct mauth_service_state *service, const struct mauth_wire_line *line)
+{
+	struct mauth_relay_memory memory = {
+		.pid = (pid_t)get_int(line, "pid"), .started = (uint64_t)get_int(line, "started"), .at = get_int(line, "at"),
+		.uid = get_int(line, "uid"),
+	};
+
+	get_text(line, "identity", memory.identity, sizeof(memory.identity));
+	get_text(line, "session", memory.session, sizeof(memory.session));
+	get_text(line, "program", memory.program, sizeof(memory.program));
+	get_text(line, "host", memory.host, sizeof(memory.host));
+	get_text(line, "key_id", memory.key_id, sizeof(memory.key_id));
+	get_text(line, "key_name", memory.key_name, sizeof(memory.key_name));
+	get_text(line, "token_id", memory.token_id, sizeof(memory.token_id));
+	mauth_relay_adopt(service, &memory);
 	return true;
 }
 
@@ -286,6 +314,8 @@ bool mauth_handover_verb(struct mauth_session *session, const struct mauth_wire_
 		return take_key(service, line);
 	if (strcmp(what, "token") == 0)
 		return take_token(service, line);
+	if (strcmp(what, "relay") == 0)
+		return take_relay(service, line);
 	if (strcmp(what, "account") == 0)
 		return take_account(service, line);
 	if (strcmp(what, "user") == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/handover.h"
 
+#include "broker/relay.h"
 #include "broker/storage.h"
 
 #include "core/account-check.h"
@@ -138,6 +139,7 @@ static void put_token(struct mauth_handover_out *out, const struct mauth_cache_e
 	mauth_wire_num(buf, "refused", entry->refused);
 	mauth_wire_num(buf, "refusals", entry->refusals);
 	mauth_wire_num(buf, "bound", entry->bound);
+	mauth_wire_num(buf, "forced_mono", entry->forced_mono);
 	mauth_wire_end(buf);
 	mauth_secret_free(&token);
 	out->tokens++;
@@ -153,6 +155,27 @@ static void put_account(struct mauth_handover_out *out, const struct mauth_accou
 	mauth_wire_str(buf, "status", mauth_status_name(fact->status));
 	mauth_wire_num(buf, "good_until", fact->good_until);
 	mauth_wire_num(buf, "refresh_at", fact->refresh_at);
+	mauth_wire_end(buf);
+}
+
+/* What was given to a process of an MTA, which goes on using it. */
+static void put_relay(const struct mauth_relay_memory *memory, void *context)
+{
+	struct mauth_handover_out *out = context;
+	struct mauth_buf *buf = &out->out;
+
+	begin(out, "relay");
+	mauth_wire_num(buf, "pid", memory->pid);
+	mauth_wire_num(buf, "started", (int64_t)memory->started);
+	mauth_wire_num(buf, "at", memory->at);
+	mauth_wire_num(buf, "uid", memory->uid);
+	mauth_wire_str(buf, "identity", memory->identity);
+	mauth_wire_str(buf, "session", memory->session);
+	mauth_wire_str(buf, "program", memory->program);
+	mauth_wire_str(buf, "host", memory->host);
+	mauth_wire_str(buf, "key_id", memory->key_id);
+	mauth_wire_str(buf, "key_name", memory->key_name);
+	mauth_wire_str(buf, "token_id", memory->token_id);
 	mauth_wire_end(buf);
 }
 
@@ -201,6 +224,7 @@ static void fill(struct mauth_handover_out *out)
 			begin(out, "key");
 			mauth_wire_data(&out->out, "data", key->key, sizeof(key->key));
 			mauth_wire_end(&out->out);
+			mauth_relay_each(out->service, put_relay, out);
 			out->next = SEND_TOKENS;
 			break;
 		case SEND_TOKENS:

@@ -11,6 +11,7 @@
 
 #include "broker/service.h"
 #include "broker/session.h"
+#include "broker/status.h"
 #include "compat/ioloop.h"
 #include "compat/service.h"
 #include "core/json.h"
@@ -35,12 +36,13 @@ static void client_connected(struct master_service_connection *conn)
 	enum mauth_role role;
 
 	if (!mauth_role_parse(conn->name, &role)) {
-		mauth_log(broker_log, MAUTH_ERROR, "listener %s: its name must end in -auth, -login, -admin, -handover or -relay",
+		mauth_log(broker_log, MAUTH_ERROR, "listener %s: its name must end in -auth, -login, -admin, -handover, -relay or -status",
 			  conn->name);
 		return;
 	}
 	master_service_client_connection_accept(conn);
-	if (mauth_session_new(&broker_service, role, conn->fd, &error) != MAUTH_OK)
+	if ((role == MAUTH_ROLE_STATUS ? mauth_status_session_new(&broker_service, conn->fd, &error) :
+					 mauth_session_new(&broker_service, role, conn->fd, &error)) != MAUTH_OK)
 		mauth_log(broker_log, MAUTH_ERROR, "%s", error.text);
 }
 

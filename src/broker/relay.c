@@ -98,12 +98,28 @@ static struct mauth_relay_memory *memory_slot(struct mauth_relay_state *state, p
 	return oldest;
 }
 
-static void remember(struct mauth_service_state *service, const struct mauth_relay_memory *memory)
+void mauth_relay_adopt(struct mauth_service_state *service, const struct mauth_relay_memory *memory)
 {
+	struct mauth_relay_memory *slot;
+
 	/* Of another namespace of pids: nobody could be told from anybody. */
 	if (memory->pid <= 0)
 		return;
-	*memory_slot(service->relay, memory->pid) = *memory;
+	slot = memory_slot(service->relay, memory->pid);
+	/* A predecessor's may be older than what was given here. */
+	if (slot->pid != memory->pid || slot->at <= memory->at)
+		*slot = *memory;
+}
+
+void mauth_relay_each(const struct mauth_service_state *service,
+		      void (*fn)(const struct mauth_relay_memory *memory, void *context), void *context)
+{
+	for (unsigned int i = 0; i < MEMORY_MAX; i++) {
+		const struct mauth_relay_memory *memory = &service->relay->memories[i];
+
+		if (memory->pid != 0 && mauth_mono_msecs(service->loop) - memory->at <= MEMORY_MSECS)
+			fn(memory, context);
+	}
 }
 
 const struct mauth_relay_memory *mauth_relay_remembered(struct mauth_service_state *service, pid_t pid)
@@ -213,7 +229,7 @@ static void token_done(const struct mauth_grant *grant, const struct mauth_error
 		snprintf(op->memory.token_id, sizeof(op->memory.token_id), "%s", grant->token_id);
 	}
 	/* Also what it was not given: its mail stays in the queue for that. */
-	remember(session->service, &op->memory);
+	mauth_relay_adopt(session->service, &op->memory);
 	if (error != NULL && error->status == MAUTH_BAD_CREDENTIALS) {
 		op->error = *error;
 		op->late = mauth_timer_add(session->service->loop, slow_down(session->service), answer_late, op);
@@ -252,7 +268,7 @@ static void remember_who(struct relay_op *op, const struct mauth_wire_line *line
 			 (unsigned long long)(mauth_wall_usecs(session->service->loop) / 1000 + (int64_t)session->service->relay->sessions++));
 }
 
-static struct mauth_relay_client client_of(const struct mauth_relay_memory *memory)
+struct mauth_relay_client mauth_relay_client_of(const struct mauth_relay_memory *memory)
 {
 	return (struct mauth_relay_client){
 		.pid = memory->pid, .uid = memory->uid, .program = memory->program, .host = memory->host,
@@ -282,7 +298,7 @@ static void begin(struct mauth_session *session, const struct mauth_wire_line *l
 	session->relay_count++;
 	remember_who(op, line);
 	attempt.session = op->memory.session;
-	client = client_of(&op->memory);
+	client = mauth_relay_client_of(&op->memory);
 	client.min_life_secs = mauth_wire_get_num(line, "min_life", 86400, MIN_LIFE_SECS);
 	op->login = mauth_login_start(session->service->broker, &attempt, token_done, op);
 	mauth_secret_free(&secret);
@@ -332,7 +348,7 @@ static bool verb_refused(struct mauth_session *session, const struct mauth_wire_
 		memory = &unknown;
 	if (memory == &unknown)
 		report.token_id = NULL;
-	client = client_of(memory);
+	client = mauth_relay_client_of(memory);
 	report.session = memory->session[0] == '\0' ? NULL : memory->session;
 	report.host = memory->host[0] == '\0' ? NULL : memory->host;
 	mauth_broker_upstream(session->service->broker, &report);

@@ -23,6 +23,12 @@ void mauth_relay_state_free(struct mauth_relay_state **state);
 /* What this process was given; NULL: nothing, or too long ago. Lives until the next turn of the loop. */
 const struct mauth_relay_memory *mauth_relay_remembered(struct mauth_service_state *service, pid_t pid);
 
+struct mauth_relay_client mauth_relay_client_of(const struct mauth_relay_memory *memory);
+/* All of them, for a successor, and one of a predecessor's. */
+void mauth_relay_each(const struct mauth_service_state *service,
+		      void (*fn)(const struct mauth_relay_memory *memory, void *context), void *context);
+void mauth_relay_adopt(struct mauth_service_state *service, const struct mauth_relay_memory *memory);
+
 /* The verbs of the role. */
 bool mauth_relay_handle(struct mauth_session *session, const struct mauth_wire_line *line);
 /* As mauth_verbs_cancel_all(). */

@@ -7,6 +7,7 @@
 #include "broker/relay.h"
 #include "broker/run.h"
 #include "broker/session.h"
+#include "broker/status.h"
 #include "broker/storage.h"
 #include "core/mem.h"
 #include "net/http-curl.h"
@@ -35,6 +36,7 @@ static const char *const role_names[MAUTH_ROLE_COUNT] = {
 	[MAUTH_ROLE_ADMIN] = "admin",
 	[MAUTH_ROLE_HANDOVER] = "handover",
 	[MAUTH_ROLE_RELAY] = "relay",
+	[MAUTH_ROLE_STATUS] = "status",
 };
 
 const char *mauth_role_name(enum mauth_role role)
@@ -78,9 +80,11 @@ static enum mauth_status resolve_relay_user(struct mauth_service_state *service,
 	const char *user = service->config == NULL ? MAUTH_RELAY_USER : service->config->relay_user;
 	enum mauth_status status = uid_of(user, "relay_user", &service->role_uids[MAUTH_ROLE_RELAY], error_r);
 
-	if (status == MAUTH_OK || strcmp(user, MAUTH_RELAY_USER) != 0)
+	if (status != MAUTH_OK && strcmp(user, MAUTH_RELAY_USER) != 0)
 		return status;
-	service->role_uids[MAUTH_ROLE_RELAY] = (uid_t)-1;
+	if (status != MAUTH_OK)
+		service->role_uids[MAUTH_ROLE_RELAY] = (uid_t)-1;
+	service->role_uids[MAUTH_ROLE_STATUS] = service->role_uids[MAUTH_ROLE_RELAY];
 	return MAUTH_OK;
 }
 
@@ -101,8 +105,7 @@ static void assume_users(struct mauth_service_state *service)
 {
 	(void)uid_of("dovecot", "auth_user", &service->role_uids[MAUTH_ROLE_AUTH], NULL);
 	(void)uid_of("dovenull", "login_user", &service->role_uids[MAUTH_ROLE_LOGIN], NULL);
-	if (uid_of(MAUTH_RELAY_USER, "relay_user", &service->role_uids[MAUTH_ROLE_RELAY], NULL) != MAUTH_OK)
-		service->role_uids[MAUTH_ROLE_RELAY] = (uid_t)-1;
+	(void)resolve_relay_user(service, NULL);
 }
 
 /* The lock says who may ask Entra and write records: one broker, however many the master has running. */
@@ -280,6 +283,7 @@ void mauth_service_leave(struct mauth_service_state *service)
 	mauth_timer_remove(service->loop, &service->reopen);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
 		mauth_session_bye(session);
+	mauth_status_end_all(service);
 	service->waiting_since = mauth_mono_msecs(service->loop);
 	if (had_lock)
 		mauth_handover_send(service);
@@ -303,6 +307,7 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_timer_remove(service->loop, &service->reopen);
 	while (service->sessions != NULL)
 		mauth_session_end(service->sessions);
+	mauth_status_end_all(service);
 	if (service->broker != NULL)
 		mauth_broker_stop(service->broker);
 	mauth_storage_free(&service->storage);

@@ -16,7 +16,8 @@
 
 #include <sys/types.h>
 
-enum mauth_role { MAUTH_ROLE_AUTH, MAUTH_ROLE_LOGIN, MAUTH_ROLE_ADMIN, MAUTH_ROLE_HANDOVER, MAUTH_ROLE_RELAY, MAUTH_ROLE_COUNT };
+enum mauth_role { MAUTH_ROLE_AUTH, MAUTH_ROLE_LOGIN, MAUTH_ROLE_ADMIN, MAUTH_ROLE_HANDOVER, MAUTH_ROLE_RELAY, MAUTH_ROLE_STATUS,
+		  MAUTH_ROLE_COUNT };
 enum mauth_phase { MAUTH_PHASE_WAITING, MAUTH_PHASE_SERVING, MAUTH_PHASE_LEAVING };
 
 struct mauth_session;
@@ -26,6 +27,7 @@ struct mauth_storage;
 struct mauth_handover_out;
 struct mauth_handover_in;
 struct mauth_relay_state;
+struct mauth_status_session;
 
 struct mauth_exception_new;
 
@@ -75,6 +77,7 @@ struct mauth_service_state {
 	struct mauth_timer *lock_timer;
 	struct mauth_timer *reopen;          /* of the store, after an import */
 	struct mauth_session *sessions;
+	struct mauth_status_session *status_sessions;
 	struct mauth_relay_state *relay;     /* what the processes of MTAs were given */
 	struct mauth_handover_out *out;
 	struct mauth_handover_in *in;

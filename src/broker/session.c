@@ -22,8 +22,8 @@
 
 static void session_io(bool readable, bool writable, void *context);
 
-static enum mauth_status check_peer(const struct mauth_service_state *service, enum mauth_role role, int fd,
-				    struct ucred *peer_r, struct mauth_error *error_r)
+enum mauth_status mauth_session_check_peer(const struct mauth_service_state *service, enum mauth_role role, int fd,
+					   struct ucred *peer_r, struct mauth_error *error_r)
 {
 	struct ucred cred;
 	socklen_t size = sizeof(cred);
@@ -53,7 +53,7 @@ enum mauth_status mauth_session_new(struct mauth_service_state *service, enum ma
 				    struct mauth_error *error_r)
 {
 	struct ucred peer = { .uid = 0 };
-	enum mauth_status status = check_peer(service, role, fd, &peer, error_r);
+	enum mauth_status status = mauth_session_check_peer(service, role, fd, &peer, error_r);
 	struct mauth_session *session;
 
 	if (status != MAUTH_OK) {

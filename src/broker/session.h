@@ -40,6 +40,10 @@ struct mauth_session {
 /* Takes fd over. The peer's uid must be one that the role allows; otherwise the connection is closed and *error_r says so. */
 enum mauth_status mauth_session_new(struct mauth_service_state *service, enum mauth_role role, int fd,
 				    struct mauth_error *error_r);
+/* Who is that, and may he? MAUTH_CONFIG: no, and *error_r says who may. */
+struct ucred;
+enum mauth_status mauth_session_check_peer(const struct mauth_service_state *service, enum mauth_role role, int fd,
+					   struct ucred *peer_r, struct mauth_error *error_r);
 /* Open logins are cancelled. Tells settings.client_gone. */
 void mauth_session_end(struct mauth_session *session);
 /* Sends what was appended to session->out, at the end of this turn of the loop. */

@@ -213,6 +213,7 @@ void mauth_cache_adopt(struct mauth_cache *cache, const struct mauth_cache_entry
 	entry->expires_mono = head->expires_mono;
 	entry->refresh_mono = head->refresh_mono;
 	entry->refused_until = head->refused_until;
+	entry->forced_mono = head->forced_mono;
 	entry->refused = head->refused;
 	entry->refusals = head->refusals;
 	entry->bound = head->bound;

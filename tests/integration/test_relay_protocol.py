@@ -29,7 +29,8 @@ def site(fronts, running_standin):
     text += settings.tenant(running_standin, "relayenr", [ENROLLED_DOMAIN], grants=["enrolled"])
     front = fronts.new(tenants=text, dovecot=LISTENERS,
                        extra='rule "no-fax" { users = {"fax@%s"} protocols = {"smtp"} action = "deny" }\n' % APP_DOMAIN)
-    front.expect("relay: ", "refused a client", "login refused", "upstream refused")
+    front.expect("relay: ", "refused a client", "login refused", "upstream refused",
+                 "speaks no netstrings")
     front.key = add_key(front, "postfix", "*@" + APP_DOMAIN, "*@" + ENROLLED_DOMAIN)
     return front
 
@@ -149,6 +150,117 @@ def test_nobody_has_the_tokens_of_others_fetched(site, standin, people):
         relay.token(people.new(domain=APP_DOMAIN), site.key)
         relay.refused(account, first["token_id"])
         assert relay.token(account, site.key)["token_id"] == first["token_id"]
+
+
+# -- what became of the mail
+
+ACCEPTED = "2.0.0 250 2.0.0 OK <x@y> [Hostname=AS8PR01.prod.outlook.com] 1234 bytes in 0.5 Queued mail for delivery"
+REFUSED = ("4.7.%s SASL authentication failed; server smtp.office365.com[192.0.2.1] said: 535 5.7.%s Authentication "
+           "unsuccessful")
+DISABLED = REFUSED % (139, 139) + ", SmtpClientAuthentication is disabled for the Tenant."
+
+
+def outcomes(front, account, action="relay-mail"):
+    return front.audit(account.upn, action=action)
+
+
+def test_an_accepted_mail_is_on_record_with_who_sent_it(site, people):
+    account = people.new(domain=APP_DOMAIN)
+    with Relay(site) as relay, status_map(site) as statuses:
+        answer = relay.token(account, site.key, session="q7", host="smtp.office365.com")
+        assert statuses.lookup(ACCEPTED) == statuses.lookup(ACCEPTED) == "NOTFOUND "
+    records = outcomes(site, account)
+    assert len(records) == 2 and records[0]["event"]["action"] == "relay-mail-accepted"
+    own = records[0]["modernauth"]
+    assert own["session"] == "q7" and own["token_id"] == answer["token_id"] and own["dsn"] == "2.0.0"
+    assert own["reply"] == ACCEPTED[6:] and own["token_refused"] is False
+    assert own["relay"]["key_name"] == "postfix" and own["relay"]["pid"] == os.getpid()
+    assert own["relay"]["host"] == "smtp.office365.com"
+
+
+def test_a_refused_login_drops_the_token_and_says_what_to_do(site, people):
+    account = people.new(domain=ENROLLED_DOMAIN, mfa=True)
+    assert site.enrol(account)[0].verb == "OK"
+    with Relay(site) as relay, status_map(site) as statuses:
+        first = relay.token(account, site.key)
+        assert statuses.lookup(DISABLED) == (
+            "OK %s; modernauth: token of %s refused: SMTP AUTH is off for the tenant: Set-TransportConfig "
+            "-SmtpClientAuthenticationDisabled $false, or per mailbox Set-CASMailbox -SmtpClientAuthenticationDisabled "
+            "$false" % (DISABLED, account.upn))
+        second = relay.token(account, site.key)
+        assert second["cached"] == "no" and second["token_id"] != first["token_id"]
+        # Not again at once: mail would be deferred once more, and Entra asked with each.
+        assert statuses.lookup("5" + (REFUSED % (3, 3))[1:]).startswith("OK 4.7.3 SASL authentication failed; ")
+        assert relay.token(account, site.key)["token_id"] == second["token_id"]
+    records = outcomes(site, account, "relay-mail-deferred")
+    assert [record["modernauth"]["token_refused"] for record in records] == [True, True]
+    assert records[0]["modernauth"]["reply"] == DISABLED[8:]
+    assert records[0]["event"]["reason"].startswith("SMTP AUTH is off")
+
+
+def test_what_is_said_of_the_mail_is_not_held_against_the_token(site, people):
+    account = people.new(domain=APP_DOMAIN)
+    with Relay(site) as relay, status_map(site) as statuses:
+        first = relay.token(account, site.key)
+        for status, action in (("5.1.1 host x[192.0.2.1] said: 550 5.1.1 SASL authentication failed; server said: 535",
+                                "refused"), ("4.4.2 lost connection with x[192.0.2.1]", "deferred"),
+                               ("4.3.2 host x[192.0.2.1] said: 432 4.3.2 Concurrent connections limit exceeded",
+                                "deferred")):
+            assert statuses.lookup(status) == "NOTFOUND "
+            assert outcomes(site, account)[-1]["event"]["action"] == "relay-mail-" + action
+        assert "lower the concurrency" in outcomes(site, account)[-1]["event"]["reason"]
+        assert relay.token(account, site.key)["token_id"] == first["token_id"]
+
+
+def test_a_process_that_was_given_nothing_changes_nothing(site, people):
+    account = people.new(domain=ENROLLED_DOMAIN, mfa=True)
+    assert site.enrol(account)[0].verb == "OK"
+    with Relay(site) as relay:
+        first = relay.token(account, site.key)
+        script = "from harness.relay import Socketmap; import sys; print(Socketmap(sys.argv[1]).lookup(sys.argv[2]))"
+        done = subprocess.run([sys.executable, "-c", script, site.socket_path("modernauth-status"), DISABLED],
+                              capture_output=True, text=True, cwd=os.path.dirname(__file__))
+        assert done.stdout == "NOTFOUND \n", done.stderr
+        assert relay.token(account, site.key)["token_id"] == first["token_id"]
+    assert not outcomes(site, account)
+
+
+def test_what_a_process_was_given_outlives_a_reload(site, people):
+    account = people.new(domain=APP_DOMAIN)
+    with Relay(site) as relay, status_map(site) as statuses:
+        answer = relay.token(account, site.key)
+        site.reload()
+        assert statuses.read() is None
+    with status_map(site) as statuses:
+        assert statuses.lookup(ACCEPTED) == "NOTFOUND "
+    assert outcomes(site, account)[0]["modernauth"]["token_id"] == answer["token_id"]
+    status = site.status()
+    assert status["relay_mails_accepted"] == 1 and status["relay_keys"] >= 1
+
+
+@pytest.mark.parametrize("nonsense", [b"GET / HTTP/1.1\r\n", b"5000:", b"99999999999", b":,", b"3:abcd", b"VERSION\t1\n"])
+def test_nonsense_on_the_status_listener_ends_the_connection(site, nonsense):
+    with status_map(site) as statuses:
+        statuses.send(nonsense)
+        assert statuses.read() is None
+
+
+@pytest.mark.parametrize("key", ["", "hello", "2.0.0", "9.9.9 x", "2..0 x", "2.0 x", "4.7." + "1" * 9 + " x", "\0", "x" * 4000])
+def test_a_status_that_is_none_is_left_alone(site, people, key):
+    with Relay(site) as relay, status_map(site) as statuses:
+        relay.token("none@" + APP_DOMAIN, site.key)
+        assert statuses.lookup(key) == "NOTFOUND "
+    assert not site.audit("none@" + APP_DOMAIN, action="relay-mail")
+
+
+def test_requests_that_come_in_pieces_or_together(site):
+    with status_map(site) as statuses:
+        request = b"%d:status %s," % (7 + len(ACCEPTED), ACCEPTED.encode())
+        for i in range(len(request)):
+            statuses.send(request[i:i + 1])
+        assert statuses.read() == "NOTFOUND "
+        statuses.send(request * 50)
+        assert [statuses.read() for _ in range(50)] == ["NOTFOUND "] * 50
 
 
 # -- keys
