@@ -50,10 +50,36 @@ static size_t dsn_size(const char *status)
 	return dots == 2 ? size : 0;
 }
 
+/* What smtp(8) says of a login; what comes after "said:" are the server's words. */
+#define LOGIN_FAILED "SASL authentication failed; server "
+
+/* Postfix names a server as "smtp.office365.com[192.0.2.1]". */
+static void find_host(struct mauth_status_text *text)
+{
+	static const char *const before[] = {
+		LOGIN_FAILED, "SASL authentication failed; cannot authenticate to server ", "host ", "lost connection with ",
+		"connect to ", "conversation with ",
+	};
+
+	for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+		size_t size = strlen(before[i]);
+
+		if (strncmp(text->text, before[i], size) != 0)
+			continue;
+		text->host = text->text + size;
+		text->host_size = strcspn(text->host, "[ :");
+		return;
+	}
+}
+
+bool mauth_status_is_of_another(const struct mauth_status_text *text, const char *host)
+{
+	return text->host != NULL && *host != '\0' &&
+	       (strlen(host) != text->host_size || strncasecmp(host, text->host, text->host_size) != 0);
+}
+
 bool mauth_status_parse_text(const char *status, struct mauth_status_text *text_r)
 {
-	/* What smtp(8) says of a login; what comes after "said:" are the server's words. */
-	static const char login[] = "SASL authentication failed; server ";
 	size_t size = dsn_size(status);
 	const char *said;
 
@@ -61,7 +87,8 @@ bool mauth_status_parse_text(const char *status, struct mauth_status_text *text_
 		return false;
 	*text_r = (struct mauth_status_text){ .class = status[0], .text = status + size + 1 };
 	memcpy(text_r->dsn, status, size);
-	said = strncmp(text_r->text, login, sizeof(login) - 1) == 0 ? strstr(text_r->text, " said: ") : NULL;
+	find_host(text_r);
+	said = strncmp(text_r->text, LOGIN_FAILED, strlen(LOGIN_FAILED)) == 0 ? strstr(text_r->text, " said: ") : NULL;
 	text_r->token_refused = said != NULL && strncmp(said, " said: 535", 10) == 0;
 	return true;
 }
@@ -101,7 +128,8 @@ static void answer(struct mauth_status_session *session, const char *status)
 	struct mauth_status_text text;
 	const char *advice;
 
-	if (memory == NULL || !mauth_status_parse_text(status, &text)) {
+	/* A process of Postfix may deliver elsewhere, too. */
+	if (memory == NULL || !mauth_status_parse_text(status, &text) || mauth_status_is_of_another(&text, memory->host)) {
 		put_netstring(&session->out, NOT_FOUND);
 		return;
 	}

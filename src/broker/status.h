@@ -18,9 +18,13 @@ struct mauth_status_text {
 	char class;                          /* '2', '4', '5' */
 	char dsn[16];                        /* "5.7.139" */
 	const char *text;                    /* the rest */
+	const char *host;                    /* of the server that it is about, host_size octets; NULL: it names none */
+	size_t host_size;
 	bool token_refused;                  /* the server took the login for wrong: our token */
 };
 /* false: it is none. */
 bool mauth_status_parse_text(const char *status, struct mauth_status_text *text_r);
+/* Does it speak of another server than host ("": nobody knows)? */
+bool mauth_status_is_of_another(const struct mauth_status_text *text, const char *host);
 
 #endif

@@ -209,6 +209,11 @@ def test_what_is_said_of_the_mail_is_not_held_against_the_token(site, people):
             assert statuses.lookup(status) == "NOTFOUND "
             assert outcomes(site, account)[-1]["event"]["action"] == "relay-mail-" + action
         assert "lower the concurrency" in outcomes(site, account)[-1]["event"]["reason"]
+        count = len(outcomes(site, account))
+        # Another server's word about another login of the same process.
+        relay.token(account, site.key, host="smtp.office365.com")
+        assert statuses.lookup(DISABLED.replace("office365", "elsewhere")) == "NOTFOUND "
+        assert len(outcomes(site, account)) == count
         assert relay.token(account, site.key)["token_id"] == first["token_id"]
 
 

@@ -55,6 +55,7 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_true(config->explain_to_client);
 	assert_string_equal(config->auth_user, "dovecot");
 	assert_string_equal(config->login_user, "dovenull");
+	assert_string_equal(config->relay_user, "postfix");
 	assert_null(config->key_file);
 	assert_int_equal(config->keep_alive_secs, 30 * 86400);
 	assert_int_equal(config->expiry_warning_secs, 14 * 86400);
@@ -116,7 +117,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	struct mauth_config *config = load_or_fail(
 		"state_dir = /s/d\ndefault_domain = \"Contoso.com\" cache_max = \"2 MiB\" deadline = 30s\n"
 		"request_timeout = \"2500ms\" refresh_ahead = 1h min_life = \"10m\" max_connections = 7\n"
-		"replies = uniform aadsts_file = /codes auth_user = a login_user = 'b'\n"
+		"replies = uniform aadsts_file = /codes auth_user = a login_user = 'b' relay_user = \"c\"\n"
 		"key_file = /keys keep_alive = 80d expiry_warning = \"1440h\" credential_warning = 1d\n"
 		"self_service_password = generated self_service_codes_per_hour = 5 mailbox_separators = \"+\\\\#\"\n"
 		"inventory = no inventory_max = 100 inventory_keep = 30d\n"
@@ -150,6 +151,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_false(config->explain_to_client);
 	assert_string_equal(config->auth_user, "a");
 	assert_string_equal(config->login_user, "b");
+	assert_string_equal(config->relay_user, "c");
 	assert_string_equal(config->audit_path, "/a.jsonl");
 	assert_false(config->audit_required);
 	assert_int_equal(config->lockout_threshold, 6);
