@@ -58,8 +58,8 @@ void mauth_relay_state_free(struct mauth_relay_state **state)
 	*state = NULL;
 }
 
-/* When the process began; 0: nobody says. /proc answers at once, from memory. */
-static uint64_t process_started(pid_t pid)
+/* /proc answers at once, from memory. */
+uint64_t mauth_relay_process_started(pid_t pid)
 {
 	char path[32], text[1024], *at;
 	uint64_t started = 0;
@@ -131,7 +131,7 @@ const struct mauth_relay_memory *mauth_relay_remembered(struct mauth_service_sta
 	memory = memory_slot(service->relay, pid);
 	if (memory->pid != pid || mauth_mono_msecs(service->loop) - memory->at > MEMORY_MSECS)
 		return NULL;
-	return memory->started == process_started(pid) ? memory : NULL;
+	return memory->started == mauth_relay_process_started(pid) ? memory : NULL;
 }
 
 /* -- wrong keys --------------------------------------------------------------------------------------------- */
@@ -257,7 +257,7 @@ static void remember_who(struct relay_op *op, const struct mauth_wire_line *line
 
 	memory->pid = session->pid;
 	memory->uid = (int64_t)session->uid;
-	memory->started = process_started(session->pid);
+	memory->started = mauth_relay_process_started(session->pid);
 	memory->at = mauth_mono_msecs(session->service->loop);
 	(void)clean(memory->identity, sizeof(memory->identity), mauth_wire_get(line, "identity"));
 	(void)clean(memory->program, sizeof(memory->program), program == NULL ? session->name : program);

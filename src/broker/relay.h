@@ -29,6 +29,9 @@ void mauth_relay_each(const struct mauth_service_state *service,
 		      void (*fn)(const struct mauth_relay_memory *memory, void *context), void *context);
 void mauth_relay_adopt(struct mauth_service_state *service, const struct mauth_relay_memory *memory);
 
+/* When the process began, in the kernel's ticks; 0: nobody says. */
+uint64_t mauth_relay_process_started(pid_t pid);
+
 /* The verbs of the role. */
 bool mauth_relay_handle(struct mauth_session *session, const struct mauth_wire_line *line);
 /* As mauth_verbs_cancel_all(). */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a client of each role may send: sessions, verbs and the taking over from a predecessor. */
 #include "broker/handover.h"
+#include "broker/relay.h"
+#include "broker/status.h"
 #include "config_files.h"
 #include "core/mem.h"
 #include "fake_http.h"
@@ -72,6 +74,7 @@ static void begin(struct mauth_service_state *service, enum mauth_role role)
 	host.loop = service->loop;
 	for (size_t i = 0; i < MAUTH_ROLE_COUNT; i++)
 		service->role_uids[i] = geteuid();
+	service->relay = mauth_relay_state_new();
 	service->broker = mauth_broker_new(&host, config, NULL);
 	/* Only who waits takes over. */
 	service->phase = role == MAUTH_ROLE_HANDOVER ? MAUTH_PHASE_WAITING : MAUTH_PHASE_SERVING;
@@ -82,10 +85,36 @@ static void end(struct mauth_service_state *service)
 {
 	while (service->sessions != NULL)
 		mauth_session_end(service->sessions);
+	mauth_status_end_all(service);
+	mauth_relay_state_free(&service->relay);
 	mauth_handover_forget(service);
 	mauth_timer_remove(service->loop, &service->lock_timer);
 	mauth_broker_free(&service->broker);
 	MUST(poll_loop_timers(loop) == 0 && poll_loop_watches(loop) == 0);
+}
+
+/* Postfix's process was given a token before: otherwise nothing would be made of what it says. */
+static void remember(struct mauth_service_state *service)
+{
+	const struct mauth_relay_memory memory = {
+		.pid = getpid(), .at = mauth_mono_msecs(service->loop), .identity = "scanner@contoso.com", .session = "s",
+		.started = mauth_relay_process_started(getpid()), .host = "smtp.office365.com",
+		.token_id = "00000000000000000000000000000000",
+	};
+
+	mauth_relay_adopt(service, &memory);
+}
+
+static void open_session(struct mauth_service_state *service, enum mauth_role role, int fd)
+{
+	struct mauth_error error;
+
+	if (role != MAUTH_ROLE_STATUS) {
+		MUST(mauth_session_new(service, role, fd, &error) == MAUTH_OK);
+		return;
+	}
+	remember(service);
+	MUST(mauth_status_session_new(service, fd, &error) == MAUTH_OK);
 }
 
 /* The first octet says the role and whether the hello is given. */
@@ -93,7 +122,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char hello[] = "VERSION\tmodernauth\t1\t0\nCLIENT\tname=fuzz\tpid=1\n";
 	struct mauth_service_state service;
-	struct mauth_error error;
 	enum mauth_role role;
 	bool polite;
 	int fds[2];
@@ -101,11 +129,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* More does not fit into the socket at once, and has nothing new to say. */
 	if (size == 0 || size > 65536)
 		return 0;
-	role = (enum mauth_role)(data[0] % MAUTH_ROLE_COUNT);
-	polite = (data[0] & 4) == 0;
+	role = (enum mauth_role)((data[0] & 8) != 0 ? MAUTH_ROLE_RELAY + (data[0] & 1) : data[0] & 3);
+	polite = (data[0] & 4) == 0 && role != MAUTH_ROLE_STATUS;
 	begin(&service, role);
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
-	MUST(mauth_session_new(&service, role, fds[0], &error) == MAUTH_OK);
+	open_session(&service, role, fds[0]);
 	if (polite)
 		MUST(send(fds[1], hello, sizeof(hello) - 1, 0) == (ssize_t)sizeof(hello) - 1);
 	(void)!send(fds[1], data + 1, size - 1, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Exports and imports: everything arrives, and nothing that was changed on the way is believed. */
-#include "vault_world.h"
+#include "relay_world.h"
 
 #include "core/mem.h"
 
@@ -86,6 +86,7 @@ static char *begin(struct vault_world *world, struct lines *lines)
 	link = mauth_link_value(ALICE, "shared@contoso.com");
 	fake_store_put(world->store, MAUTH_LINK_KIND, CONTOSO "/scanner@contoso.com", link);
 	free(link);
+	free(relay_key(world, "postfix", "*@contoso.com", 0));
 	/* A code that is waited for is of no use elsewhere. */
 	fake_store_put(world->store, MAUTH_PENDING_KIND, "contoso/carol@contoso.com", "sealed");
 	export(world, lines);
@@ -132,6 +133,7 @@ static void an_export_makes_an_empty_store_the_same(void **state)
 	assert_string_equal(world_refresh_token(&world, BOB), "refresh-token-2");
 	assert_int_equal(mauth_broker_resolve(world.w.broker, "scanner@contoso.com", &where, NULL), MAUTH_OK);
 	assert_string_equal(where.mailbox, "shared@contoso.com");
+	assert_string_equal(mauth_relay_keys_next(relay_keys_of(&world), NULL)->name, "postfix");
 	world_cache(&world, MAUTH_GRANT_ENROLLED, "t0ken");
 	outcome = world_try(&world, ALICE, device, false);
 	world_ended(&outcome, MAUTH_OK);
