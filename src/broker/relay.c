@@ -15,6 +15,8 @@
 #define MEMORY_MAX 1024u
 /* A process of Postfix lives max_idle (100 s) after its last delivery, which may take long. */
 #define MEMORY_MSECS (6 * 3600 * 1000LL)
+/* An open connection goes from process to process for minutes (smtp_connection_reuse_time_limit: 300 s), and lives as long as mail comes. */
+#define GUESS_MSECS (3600 * 1000LL)
 #define MIN_LIFE_SECS 600u
 /* Wrong keys are answered late, and the later the more of them there are. */
 #define SLOW_FIRST_MSECS 250u
@@ -132,6 +134,66 @@ const struct mauth_relay_memory *mauth_relay_remembered(struct mauth_service_sta
 	if (memory->pid != pid || mauth_mono_msecs(service->loop) - memory->at > MEMORY_MSECS)
 		return NULL;
 	return memory->started == mauth_relay_process_started(pid) ? memory : NULL;
+}
+
+/* The first size octets of the process's command line, words ended by NUL; 0: nobody says. */
+static size_t command_line(pid_t pid, char *text_r, size_t size)
+{
+	char path[32];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd == -1)
+		return 0;
+	got = read(fd, text_r, size);
+	(void)close(fd);
+	return got < 0 ? 0 : (size_t)got;
+}
+
+/* Postfix's master starts "smtp -n NAME -t unix ...", NAME being the transport's in master.cf, and leaves out "-n smtp". */
+static void find_transport(pid_t pid, char *name_r, size_t size)
+{
+	char text[512];
+	const char *end = text + command_line(pid, text, sizeof(text)), *name = text, *next;
+	bool by_master = false;
+
+	name_r[0] = '\0';
+	for (const char *at = text; (next = memchr(at, '\0', (size_t)(end - at))) != NULL; at = next + 1) {
+		by_master = by_master || strcmp(at, "-t") == 0;
+		/* A word that was cut is no name. */
+		if (strcmp(at, "-n") == 0 && memchr(next + 1, '\0', (size_t)(end - next - 1)) != NULL)
+			name = next + 1;
+	}
+	if (by_master && strlen(name) < size)
+		mauth_clean_copy(name_r, size, name, strlen(name));
+}
+
+bool mauth_relay_guess(struct mauth_service_state *service, pid_t pid, struct mauth_relay_memory *memory_r)
+{
+	const struct mauth_relay_memory *found = NULL;
+	char transport[sizeof(found->transport)];
+	int64_t now = mauth_mono_msecs(service->loop);
+
+	find_transport(pid, transport, sizeof(transport));
+	for (unsigned int i = 0; i < MEMORY_MAX && transport[0] != '\0'; i++) {
+		const struct mauth_relay_memory *memory = &service->relay->memories[i];
+
+		if (memory->pid == 0 || memory->token_id[0] == '\0' || now - memory->at > GUESS_MSECS ||
+		    strcmp(memory->transport, transport) != 0)
+			continue;
+		if (found != NULL &&
+		    (strcmp(found->identity, memory->identity) != 0 || strcmp(found->key_id, memory->key_id) != 0))
+			return false;
+		found = memory;
+	}
+	if (found == NULL)
+		return false;
+	*memory_r = *found;
+	memory_r->pid = pid;
+	memory_r->token_id[0] = memory_r->session[0] = '\0';
+	return true;
 }
 
 /* -- wrong keys --------------------------------------------------------------------------------------------- */
@@ -259,6 +321,7 @@ static void remember_who(struct relay_op *op, const struct mauth_wire_line *line
 	memory->uid = (int64_t)session->uid;
 	memory->started = mauth_relay_process_started(session->pid);
 	memory->at = mauth_mono_msecs(session->service->loop);
+	find_transport(session->pid, memory->transport, sizeof(memory->transport));
 	(void)clean(memory->identity, sizeof(memory->identity), mauth_wire_get(line, "identity"));
 	(void)clean(memory->program, sizeof(memory->program), program == NULL ? session->name : program);
 	(void)clean(memory->host, sizeof(memory->host), mauth_wire_get(line, "host"));

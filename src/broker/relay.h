@@ -15,6 +15,7 @@ struct mauth_relay_memory {
 	int64_t uid;
 	char identity[2 * MAUTH_USER_MAX + 2], session[64], program[64], host[256];
 	char key_id[16], key_name[72], token_id[MAUTH_TOKEN_ID_SIZE];      /* "": none */
+	char transport[32];                  /* of Postfix, whose process it is; "": not known */
 };
 
 struct mauth_relay_state;
@@ -22,6 +23,9 @@ struct mauth_relay_state *mauth_relay_state_new(void);
 void mauth_relay_state_free(struct mauth_relay_state **state);
 /* What this process was given; NULL: nothing, or too long ago. Lives until the next turn of the loop. */
 const struct mauth_relay_memory *mauth_relay_remembered(struct mauth_service_state *service, pid_t pid);
+/* Postfix hands open connections from process to process: by whose login does one deliver that was given nothing? By the one that all
+ * others of its transport were given, if that is one: without its token and session, which are not known. */
+bool mauth_relay_guess(struct mauth_service_state *service, pid_t pid, struct mauth_relay_memory *memory_r);
 
 struct mauth_relay_client mauth_relay_client_of(const struct mauth_relay_memory *memory);
 /* All of them, for a successor, and one of a predecessor's. */

@@ -78,6 +78,7 @@ struct mauth_service_state {
 	struct mauth_timer *reopen;          /* of the store, after an import */
 	struct mauth_session *sessions;
 	struct mauth_status_session *status_sessions;
+	unsigned int mta_clients;            /* sessions of both kinds that MTAs have */
 	struct mauth_relay_state *relay;     /* what the processes of MTAs were given */
 	struct mauth_handover_out *out;
 	struct mauth_handover_in *in;

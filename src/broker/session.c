@@ -31,6 +31,9 @@ enum mauth_status mauth_session_check_peer(const struct mauth_service_state *ser
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
 		return mauth_fail(error_r, MAUTH_CONFIG, errno, "SO_PEERCRED of a client failed: %s", strerror(errno));
 	*peer_r = cred;
+	if ((role == MAUTH_ROLE_RELAY || role == MAUTH_ROLE_STATUS) && service->mta_clients >= MAUTH_MTA_CLIENTS_MAX)
+		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "refused a client on the %s listener: there are %u of MTAs already",
+				  mauth_role_name(role), MAUTH_MTA_CLIENTS_MAX);
 	if (cred.uid == 0 || cred.uid == service->role_uids[role])
 		return MAUTH_OK;
 	return mauth_fail(error_r, MAUTH_CONFIG, 0,
@@ -72,6 +75,7 @@ enum mauth_status mauth_session_new(struct mauth_service_state *service, enum ma
 	if (session->next != NULL)
 		session->next->link = &session->next;
 	service->sessions = session;
+	service->mta_clients += role == MAUTH_ROLE_RELAY;
 	session->watch = mauth_watch_add(service->loop, fd, session_io, session);
 	session->hello_timer = mauth_timer_add(service->loop, HELLO_MSECS, hello_late, session);
 	mauth_buf_puts(&session->out, MAUTH_WIRE_VERSION_LINE);
@@ -92,6 +96,7 @@ void mauth_session_end(struct mauth_session *session)
 	mauth_verbs_cancel_all(session, service->phase == MAUTH_PHASE_LEAVING);
 	mauth_relay_cancel_all(session, service->phase == MAUTH_PHASE_LEAVING);
 	mauth_admin_forget_all(session);
+	service->mta_clients -= session->role == MAUTH_ROLE_RELAY;
 	*session->link = session->next;
 	if (session->next != NULL)
 		session->next->link = session->link;

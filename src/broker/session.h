@@ -40,6 +40,9 @@ struct mauth_session {
 /* Takes fd over. The peer's uid must be one that the role allows; otherwise the connection is closed and *error_r says so. */
 enum mauth_status mauth_session_new(struct mauth_service_state *service, enum mauth_role role, int fd,
 				    struct mauth_error *error_r);
+/* Of MTAs: each process of Postfix has one of each kind. What is left is for Dovecot's. */
+#define MAUTH_MTA_CLIENTS_MAX 1024u
+
 /* Who is that, and may he? MAUTH_CONFIG: no, and *error_r says who may. */
 struct ucred;
 enum mauth_status mauth_session_check_peer(const struct mauth_service_state *service, enum mauth_role role, int fd,

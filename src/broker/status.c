@@ -122,20 +122,25 @@ static void put_advice(struct mauth_buf *out, const struct mauth_status_text *te
 static void answer(struct mauth_status_session *session, const char *status)
 {
 	struct mauth_service_state *service = session->service;
-	const struct mauth_relay_memory *memory =
-		service->broker == NULL ? NULL : mauth_relay_remembered(service, session->pid);
+	const struct mauth_relay_memory *memory = mauth_relay_remembered(service, session->pid);
+	struct mauth_relay_memory guess;
 	struct mauth_relay_client client;
 	struct mauth_status_text text;
 	const char *advice;
 
+	if (memory == NULL && mauth_relay_guess(service, session->pid, &guess))
+		memory = &guess;
 	/* A process of Postfix may deliver elsewhere, too. */
-	if (memory == NULL || !mauth_status_parse_text(status, &text) || mauth_status_is_of_another(&text, memory->host)) {
+	if (service->broker == NULL || memory == NULL || !mauth_status_parse_text(status, &text) || mauth_status_is_of_another(&text, memory->host)) {
 		put_netstring(&session->out, NOT_FOUND);
 		return;
 	}
+	/* Whoever logs in has asked for a token himself. */
+	text.token_refused = text.token_refused && memory != &guess;
 	client = mauth_relay_client_of(memory);
 	const struct mauth_relay_outcome outcome = {
-		.client = &client, .identity = memory->identity, .session = memory->session,
+		.client = &client, .identity = memory->identity, 
+		.session = memory->session[0] == '\0' ? NULL : memory->session,
 		.token_id = memory->token_id[0] == '\0' ? NULL : memory->token_id, .result = result_of(&text),
 		.token_refused = text.token_refused, .dsn = text.dsn, .reply = text.text,
 	};
@@ -205,6 +210,7 @@ static void end(struct mauth_status_session *session)
 {
 	struct mauth_service_state *service = session->service;
 
+	service->mta_clients--;
 	*session->link = session->next;
 	if (session->next != NULL)
 		session->next->link = session->link;
@@ -297,6 +303,7 @@ enum mauth_status mauth_status_session_new(struct mauth_service_state *service, 
 	if (session->next != NULL)
 		session->next->link = &session->next;
 	service->status_sessions = session;
+	service->mta_clients++;
 	session->watch = mauth_watch_add(service->loop, fd, session_io, session);
 	mauth_watch_set(service->loop, session->watch, true, false);
 	rest(session);

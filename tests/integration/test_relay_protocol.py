@@ -230,6 +230,37 @@ def test_a_process_that_was_given_nothing_changes_nothing(site, people):
     assert not outcomes(site, account)
 
 
+def test_a_connection_that_goes_from_process_to_process(site, people, tmp_path):
+    """As Postfix's smtp does: whoever delivers over it has asked for no token himself."""
+    account, other = people.new(domain=ENROLLED_DOMAIN, mfa=True), people.new(domain=APP_DOMAIN)
+    assert site.enrol(account)[0].verb == "OK"
+    script = tmp_path / "smtp.py"
+    script.write_text("import sys\nsys.path.insert(0, sys.argv[1])\nfrom harness.relay import Relay, Socketmap, status_map\n"
+                      "class Front:\n    def socket_path(self, name): return sys.argv[2] + '/' + name\n"
+                      "key = sys.stdin.readline().strip()\n"
+                      "if key:\n    assert Relay(Front()).token(sys.argv[3], key).verb == 'OK'\n"
+                      "else:\n    print(status_map(Front()).lookup(sys.argv[3]))\n")
+
+    def smtp(transport, what, key=""):
+        done = subprocess.run([sys.executable, script, os.path.dirname(__file__), site.path("run"), what, "-n", transport,
+                               "-t", "unix"], input=key + "\n", capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    smtp("exchange", account.upn, site.key)
+    assert smtp("elsewhere", ACCEPTED) == smtp("exchange", ACCEPTED) == "NOTFOUND \n"
+    records = outcomes(site, account)
+    assert len(records) == 1 and records[0]["modernauth"]["relay"]["key_name"] == "postfix"
+    assert "token_id" not in records[0]["modernauth"] and "session" not in records[0]["modernauth"]
+    # It has not logged in, so it cannot have been refused.
+    smtp("exchange", DISABLED)
+    assert outcomes(site, account)[-1]["modernauth"]["token_refused"] is False
+    # Two logins of one transport: nobody knows whose connection it is.
+    smtp("exchange", other.upn, site.key)
+    assert smtp("exchange", ACCEPTED) == "NOTFOUND \n"
+    assert len(outcomes(site, account)) == 2 and not outcomes(site, other)
+
+
 def test_what_a_process_was_given_outlives_a_reload(site, people):
     account = people.new(domain=APP_DOMAIN)
     with Relay(site) as relay, status_map(site) as statuses:
