@@ -292,15 +292,15 @@ static void token_done(const struct mauth_grant *grant, const struct mauth_error
 	}
 	/* Also what it was not given: its mail stays in the queue for that. */
 	mauth_relay_adopt(session->service, &op->memory);
-	if (error != NULL && error->status == MAUTH_BAD_CREDENTIALS) {
+	if (grant != NULL) {
+		put_token(session, op->id, grant);
+	} else if (error->status == MAUTH_BAD_CREDENTIALS) {
 		op->error = *error;
 		op->late = mauth_timer_add(session->service->loop, slow_down(session->service), answer_late, op);
 		return;
-	}
-	if (error != NULL)
+	} else {
 		put_fail(session, op->id, error);
-	else
-		put_token(session, op->id, grant);
+	}
 	op_free(op);
 }
 

@@ -3,7 +3,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -325,3 +324,14 @@ def test_keys_are_made_shown_and_survive(site):
     actions = [record["event"]["action"] for record in site.audit(action="relay-key")
                if record["modernauth"]["relay"]["key_name"] == "second"]
     assert actions == ["relay-key-added", "relay-key-removed"]
+
+
+def test_one_process_keeps_nobody_waiting_with_guesses(site, people):
+    account = people.new(domain=APP_DOMAIN)
+    with Relay(site) as guesser, Relay(site) as relay:
+        wrong = [guesser.request("TOKEN", identity=account.upn, key="WRONG-%d" % i) for i in range(65)]
+        answer = guesser.answer()
+        assert answer.id == wrong[64] and answer["code"] == "temporary" and answer["temporary"] == "yes"
+        assert relay.token(account, site.key).verb == "OK"
+    # They went away before they were answered, and are on record.
+    assert site.status()["relay_wrong_keys"] >= 64

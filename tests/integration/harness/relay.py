@@ -9,11 +9,9 @@ from .sockets import Broker
 LISTENERS = """
 service modernauth {
   unix_listener modernauth-relay {
-    user = postfix
     mode = 0666
   }
   unix_listener modernauth-status {
-    user = postfix
     mode = 0666
   }
 }
