@@ -14,6 +14,9 @@ struct mauth_worker {
 	/* Jobs submitted whose done() has not run yet. */
 	unsigned int (*pending)(const void *context);
 	void *context;
+	/* For a host that is about to end: waits up to msecs for a job to be worked on, and calls its done(). false: none
+	   was, or there is none. Not to be called from a done(). NULL: jobs are only done in the loop. */
+	bool (*wait)(void *context, unsigned int msecs);
 };
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 struct job {
@@ -216,32 +217,64 @@ static unsigned int pending(const void *context)
 	return ((const struct mauth_worker_thread *)context)->pending;
 }
 
+static void wait_for_one(struct mauth_worker_thread *thread, const struct timespec *until)
+{
+	int code = 0;
+
+	pthread_mutex_lock(&thread->mutex);
+	while (thread->finished.first == NULL && code != ETIMEDOUT) {
+		if (until != NULL)
+			code = pthread_cond_timedwait(&thread->done, &thread->mutex, until);
+		else
+			(void)pthread_cond_wait(&thread->done, &thread->mutex);
+	}
+	pthread_mutex_unlock(&thread->mutex);
+}
+
+static bool wait_msecs(void *context, unsigned int msecs)
+{
+	struct mauth_worker_thread *thread = context;
+	struct timespec until;
+
+	if (thread->pending == 0)
+		return false;
+	if (!thread->running) {
+		work_here(thread);
+		return call_done(thread);
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += msecs / 1000;
+	until.tv_nsec += (long)(msecs % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	wait_for_one(thread, &until);
+	return call_done(thread);
+}
+
 struct mauth_worker_thread *mauth_worker_thread_new(const struct mauth_loop *loop, const struct mauth_log *log)
 {
 	struct mauth_worker_thread *thread = mauth_new(sizeof(*thread));
+	pthread_condattr_t monotonic;
 
-	thread->worker = (struct mauth_worker){ .submit = submit, .pending = pending, .context = thread };
+	thread->worker = (struct mauth_worker){ .submit = submit, .pending = pending, .context = thread, .wait = wait_msecs };
 	thread->loop = loop;
 	thread->log = log;
 	thread->fd = -1;
-	/* Default attributes: these cannot fail. */
+	/* Such attributes: these cannot fail. */
 	(void)pthread_mutex_init(&thread->mutex, NULL);
 	(void)pthread_cond_init(&thread->submitted, NULL);
-	(void)pthread_cond_init(&thread->done, NULL);
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&thread->done, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
 	return thread;
 }
 
 const struct mauth_worker *mauth_worker_thread_worker(struct mauth_worker_thread *thread)
 {
 	return &thread->worker;
-}
-
-static void wait_for_one(struct mauth_worker_thread *thread)
-{
-	pthread_mutex_lock(&thread->mutex);
-	while (thread->finished.first == NULL)
-		pthread_cond_wait(&thread->done, &thread->mutex);
-	pthread_mutex_unlock(&thread->mutex);
 }
 
 static void stop(struct mauth_worker_thread *thread)
@@ -265,7 +298,7 @@ void mauth_worker_thread_free(struct mauth_worker_thread **thread_p)
 	/* Not before it is over: a done() may look at the worker, or submit more. */
 	while (thread->pending > 0) {
 		if (thread->running)
-			wait_for_one(thread);
+			wait_for_one(thread, NULL);
 		else
 			work_here(thread);
 		(void)call_done(thread);

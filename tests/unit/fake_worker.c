@@ -22,7 +22,7 @@ struct fake_worker {
 	struct mauth_timer *timer;
 	struct job *waiting;             /* oldest first */
 	unsigned int done;
-	bool held;
+	bool held, stuck;
 };
 
 static void turn(void *context);
@@ -58,11 +58,18 @@ static unsigned int fake_pending(const void *context)
 	return fake_worker_waiting(context);
 }
 
+static bool fake_wait(void *context, unsigned int msecs)
+{
+	struct fake_worker *worker = context;
+
+	return !worker->stuck && fake_worker_run(worker, 1) == 1;
+}
+
 struct fake_worker *fake_worker_new(const struct mauth_loop *loop)
 {
 	struct fake_worker *worker = mauth_new(sizeof(*worker));
 
-	worker->worker = (struct mauth_worker){ fake_submit, fake_pending, worker };
+	worker->worker = (struct mauth_worker){ fake_submit, fake_pending, worker, fake_wait };
 	worker->loop = loop;
 	return worker;
 }
@@ -89,6 +96,11 @@ void fake_worker_hold(struct fake_worker *worker, bool hold)
 	if (hold && worker->loop != NULL)
 		mauth_timer_remove(worker->loop, &worker->timer);
 	wait_for_turn(worker);
+}
+
+void fake_worker_stick(struct fake_worker *worker, bool stick)
+{
+	worker->stuck = stick;
 }
 
 static void work(struct job *job)

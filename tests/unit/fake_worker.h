@@ -15,6 +15,8 @@ void fake_worker_free(struct fake_worker **worker);
 
 /* Held: jobs wait for fake_worker_run(). Otherwise those that wait go on with the loop, one in a turn. */
 void fake_worker_hold(struct fake_worker *worker, bool hold);
+/* Sticks: nobody can wait for a job, as if each took for ever. */
+void fake_worker_stick(struct fake_worker *worker, bool stick);
 /* Works on up to max of the jobs that wait now, in their order, and returns how many there were. */
 unsigned int fake_worker_run(struct fake_worker *worker, unsigned int max);
 /* Only works, as the thread does, on the oldest job that has not been worked on. false: there is none. Its done() comes

@@ -273,6 +273,43 @@ static void a_thread_that_can_be_started_later_takes_over(void **state)
 	assert_int_equal(jobs[0].tid, jobs[1].tid);
 }
 
+static void wait_for_flag(void *context)
+{
+	while (!atomic_load((atomic_bool *)context))
+		usleep(1000);
+}
+
+static void note_end(void *context)
+{
+	atomic_store((atomic_bool *)context, false);
+}
+
+static void a_job_can_be_waited_for_without_the_loop(void **state)
+{
+	static struct job job;
+	struct fixture *f = *state;
+	atomic_bool flag = false;
+
+	assert_false(f->worker->wait(f->worker->context, 1000));
+	job = (struct job){ .more = 1 };
+	submit(f, &job);
+	assert_true(f->worker->wait(f->worker->context, 20000));
+	assert_int_equal(f->finished, 1);
+	/* The one that its end has submitted. */
+	assert_true(f->worker->wait(f->worker->context, 20000));
+	assert_int_equal(f->finished, 2);
+	/* The loop finds nothing left to do. */
+	poll_loop_run_until(f->loop, &f->submitting, 1);
+	assert_int_equal(f->finished, 2);
+
+	f->worker->submit(f->worker->context, wait_for_flag, note_end, &flag);
+	assert_false(f->worker->wait(f->worker->context, 1));
+	assert_int_equal(f->worker->pending(f->worker->context), 1);
+	atomic_store(&flag, true);
+	assert_true(f->worker->wait(f->worker->context, 20000));
+	assert_false(atomic_load(&flag));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -282,6 +319,7 @@ int main(void)
 		TEST(nothing_is_started_before_the_first_job),
 		TEST(a_worker_made_before_a_fork_works_after_it),
 		TEST(an_end_may_submit_the_next),
+		TEST(a_job_can_be_waited_for_without_the_loop),
 		TEST(freeing_ends_every_job_first),
 		TEST(without_a_thread_jobs_run_in_the_loop),
 		TEST(without_a_thread_freeing_ends_every_job_too),
