@@ -384,6 +384,7 @@ static void enrol_news(const struct mauth_enrol_news *news, void *context)
 		admin_end(op->session);
 		return;
 	case MAUTH_ENROL_DONE:
+		op->service->changes++;
 		put_done(op->session, op->id, news);
 		break;
 	case MAUTH_ENROL_FAILED:

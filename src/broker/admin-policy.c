@@ -25,6 +25,7 @@ static void change_recorded(const struct admin_op *op, const struct mauth_except
 		.exception = exception, .by = op->by, .uid = op->uid, .error = error,
 	};
 
+	service->changes++;
 	if (service->audit != NULL)
 		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
 }

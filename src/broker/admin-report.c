@@ -249,6 +249,7 @@ static void record_forgotten(struct mauth_service_state *service, const char *us
 		.login = user, .tenant_name = tenant, .error = error,
 	};
 
+	service->changes++;
 	if (service->audit != NULL)
 		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
 }

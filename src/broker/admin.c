@@ -149,6 +149,7 @@ void admin_record(struct mauth_service_state *service, const char *action, const
 		change.tenant_name = where->tenant->name;
 		change.tenant_id = where->tenant->tenant_id;
 	}
+	service->changes++;
 	/* Without an audit there is no broker, and without a broker nothing has changed. */
 	if (service->audit != NULL)
 		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
@@ -251,6 +252,7 @@ static bool verb_status(struct mauth_session *session, const struct mauth_wire_l
 {
 	admin_begin(session, line->id, "OK");
 	put_numbers(session);
+	mauth_wire_str(&session->out, "audit_durability", session->service->config->audit_group ? "group" : "os");
 	put_store(session);
 	put_credentials(session);
 	admin_end(session);

@@ -179,6 +179,10 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 		mauth_audit_file_seal(service->audit, service->config->audit_key, head);
 		free(head);
 	}
+	if (service->config->audit_group) {
+		service->syncer = mauth_worker_thread_new(service->loop, service->log);
+		mauth_audit_file_group(service->audit, mauth_worker_thread_worker(service->syncer));
+	}
 	host.http = mauth_http_curl_http(service->http);
 	host.audit = mauth_audit_file_sink(service->audit);
 	/* A thread of its own: a map of 200,000 lines must not keep device passwords waiting. */
@@ -281,6 +285,9 @@ void mauth_service_leave(struct mauth_service_state *service)
 	service->phase = MAUTH_PHASE_LEAVING;
 	mauth_timer_remove(service->loop, &service->lock_timer);
 	mauth_timer_remove(service->loop, &service->reopen);
+	/* What is on record has been answered by us: a successor would record it again. */
+	if (service->audit != NULL)
+		mauth_audit_file_settle(service->audit);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
 		mauth_session_bye(session);
 	mauth_status_end_all(service);
@@ -305,6 +312,8 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_handover_forget(service);
 	mauth_timer_remove(service->loop, &service->lock_timer);
 	mauth_timer_remove(service->loop, &service->reopen);
+	if (service->audit != NULL)
+		mauth_audit_file_settle(service->audit);
 	while (service->sessions != NULL)
 		mauth_session_end(service->sessions);
 	mauth_status_end_all(service);
@@ -317,6 +326,8 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_runner_free(&service->runner);
 	if (service->http != NULL)
 		mauth_http_curl_free(&service->http);
+	if (service->syncer != NULL)
+		mauth_worker_thread_free(&service->syncer);
 	if (service->audit != NULL)
 		mauth_audit_file_free(&service->audit);
 	mauth_relay_state_free(&service->relay);

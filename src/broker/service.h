@@ -66,6 +66,8 @@ struct mauth_service_state {
 	struct mauth_http_curl *http;
 	struct mauth_worker_thread *reader;  /* of files that change */
 	struct mauth_audit_file *audit;
+	struct mauth_worker_thread *syncer;  /* waits for its disk; NULL: nobody does */
+	uint64_t changes, changes_told;      /* by admins; those that they have been told of, or that it failed */
 	struct mauth_runner *runner;         /* of the programs that notices are given to */
 	struct mauth_storage *storage;       /* open while we are alone */
 	mauth_affected_fn *affected;         /* who has been seen; NULL: nobody keeps an inventory */

@@ -97,6 +97,8 @@ void mauth_session_end(struct mauth_session *session)
 	mauth_relay_cancel_all(session, service->phase == MAUTH_PHASE_LEAVING);
 	mauth_admin_forget_all(session);
 	service->mta_clients -= session->role == MAUTH_ROLE_RELAY;
+	mauth_verbs_forget_reports(session);
+	mauth_session_unhold(session);
 	*session->link = session->next;
 	if (session->next != NULL)
 		session->next->link = session->link;
@@ -125,7 +127,7 @@ static bool may_read(const struct mauth_session *session)
 void mauth_session_update(struct mauth_session *session)
 {
 	mauth_watch_set(session->service->loop, session->watch, may_read(session) && session->out.size <= OUT_MAX,
-			session->out.size > 0);
+			session->out.size > 0 && session->hold == NULL);
 }
 
 static void stalled(void *context)
@@ -148,13 +150,13 @@ static void watch_stall(struct mauth_session *session, bool progress)
 		session->stall = mauth_timer_add(loop, STALL_MSECS, stalled, session);
 }
 
-static void write_out(struct mauth_session *session)
+void mauth_session_write(struct mauth_session *session)
 {
-	size_t done = 0;
+	size_t done = 0, size = mauth_session_tellable(session);
 
 	mauth_timer_remove(session->service->loop, &session->flush);
-	while (done < session->out.size) {
-		ssize_t sent = send(session->fd, session->out.data + done, session->out.size - done,
+	while (done < size) {
+		ssize_t sent = send(session->fd, session->out.data + done, size - done,
 				    MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (sent < 0 && errno == EINTR)
@@ -167,10 +169,14 @@ static void write_out(struct mauth_session *session)
 	}
 	/* Once, not for each send: megabytes may be waiting. */
 	mauth_buf_consume(&session->out, done);
+	mauth_session_sent(session, done);
 	/* A login process may report and end at once: there will be an end of file to read, after its report. */
-	if (session->mute)
+	if (session->mute) {
 		mauth_buf_clear(&session->out);
-	watch_stall(session, done > 0);
+		mauth_session_unhold(session);
+	}
+	/* While we hold it back it is not the client that is slow. */
+	watch_stall(session, done > 0 || session->hold != NULL);
 	mauth_session_update(session);
 	if (session->out.size < OUT_LOW && !session->mute)
 		mauth_admin_drained(session);
@@ -181,7 +187,7 @@ static void flush_now(void *context)
 	struct mauth_session *session = context;
 
 	session->flush = NULL;
-	write_out(session);
+	mauth_session_write(session);
 }
 
 void mauth_session_flush(struct mauth_session *session)
@@ -319,12 +325,12 @@ static void session_io(bool readable, bool writable, void *context)
 	}
 	if (!alive || session->ended) {
 		if (alive && session->out.size > 0)
-			(void)!send(session->fd, session->out.data, session->out.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+			(void)!send(session->fd, session->out.data, mauth_session_tellable(session), MSG_NOSIGNAL | MSG_DONTWAIT);
 		mauth_session_end(session);
 		return;
 	}
 	/* What came together is decided, recorded and answered together, without another turn of the loop. */
 	if (readable && session->service->broker != NULL)
 		mauth_broker_turn(session->service->broker);
-	write_out(session);
+	mauth_session_write(session);
 }

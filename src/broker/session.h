@@ -8,6 +8,8 @@
 struct open_login;
 struct admin_op;
 struct relay_op;
+struct mauth_confirmation;
+struct session_hold;
 struct mauth_import;
 
 #define MAUTH_OPEN_BUCKETS 256u
@@ -28,6 +30,9 @@ struct mauth_session {
 	char name[64];
 	unsigned int malformed, open_count, reports_count;
 	uint32_t reports[MAUTH_REPORTS_TOGETHER];   /* ids; not on record yet */
+	struct mauth_confirmation *confirmations;   /* reports whose records are on their way to the disk */
+	struct session_hold *hold;           /* admin sessions only: replies wait for the same */
+	size_t tellable;                     /* octets at the begin of out that have waited for it */
 	struct open_login **open;            /* MAUTH_OPEN_BUCKETS, auth sessions only */
 	struct relay_op *relays;             /* relay sessions only: what has not been answered yet */
 	unsigned int relay_count;
@@ -68,6 +73,16 @@ void mauth_admin_forget_all(struct mauth_session *session);
 
 /* After the last of the lines that were read together: records what has been reported, then confirms it. */
 void mauth_verbs_confirm(struct mauth_session *session);
+/* Nobody listens any more. */
+void mauth_verbs_forget_reports(struct mauth_session *session);
 void mauth_verbs_cancel_all(struct mauth_session *session, bool abandon);
+
+/* session-hold.c: how much of session->out may be sent. What an admin is told waits until the record of it is on disk, where
+ * that is promised; then mauth_session_write() is called again. */
+size_t mauth_session_tellable(struct mauth_session *session);
+void mauth_session_sent(struct mauth_session *session, size_t size);
+void mauth_session_unhold(struct mauth_session *session);
+/* Sends as much as may be sent and fits. */
+void mauth_session_write(struct mauth_session *session);
 
 #endif

@@ -295,6 +295,74 @@ static bool verb_upstream(struct mauth_session *session, const struct mauth_wire
 	return true;
 }
 
+/* Reports that are in the file, but not on disk yet. */
+struct mauth_confirmation {
+	struct mauth_confirmation *next, **link;
+	struct mauth_session *session;       /* NULL: nobody listens any more */
+	unsigned int count;
+	uint32_t ids[MAUTH_REPORTS_TOGETHER];
+};
+
+static void confirm(struct mauth_session *session, const uint32_t *ids, unsigned int count, enum mauth_status status)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		if (status != MAUTH_OK) {
+			reply_fail(session, ids[i], status, NULL);
+			continue;
+		}
+		mauth_wire_begin(&session->out, "DONE");
+		mauth_wire_id(&session->out, ids[i]);
+		mauth_wire_end(&session->out);
+	}
+}
+
+static void unlink_confirmation(struct mauth_confirmation *waiting)
+{
+	*waiting->link = waiting->next;
+	if (waiting->next != NULL)
+		waiting->next->link = waiting->link;
+	waiting->session = NULL;
+}
+
+static void reports_committed(const struct mauth_error *error, void *context)
+{
+	struct mauth_confirmation *waiting = context;
+	struct mauth_session *session = waiting->session;
+
+	if (session != NULL) {
+		unlink_confirmation(waiting);
+		confirm(session, waiting->ids, waiting->count, error == NULL ? MAUTH_OK : error->status);
+		mauth_session_flush(session);
+	}
+	free(waiting);
+}
+
+/* false: there is nothing to wait for. */
+static bool confirm_later(struct mauth_session *session)
+{
+	struct mauth_confirmation *waiting = mauth_new(sizeof(*waiting));
+
+	if (!mauth_broker_commit(session->service->broker, reports_committed, waiting)) {
+		free(waiting);
+		return false;
+	}
+	waiting->session = session;
+	waiting->count = session->reports_count;
+	memcpy(waiting->ids, session->reports, sizeof(waiting->ids));
+	waiting->next = session->confirmations;
+	waiting->link = &session->confirmations;
+	if (waiting->next != NULL)
+		waiting->next->link = &waiting->next;
+	session->confirmations = waiting;
+	return true;
+}
+
+void mauth_verbs_forget_reports(struct mauth_session *session)
+{
+	while (session->confirmations != NULL)
+		unlink_confirmation(session->confirmations);
+}
+
 void mauth_verbs_confirm(struct mauth_session *session)
 {
 	struct mauth_error error;
@@ -303,15 +371,8 @@ void mauth_verbs_confirm(struct mauth_session *session)
 	if (session->reports_count == 0)
 		return;
 	status = mauth_broker_record_reports(session->service->broker, &error);
-	for (unsigned int i = 0; i < session->reports_count; i++) {
-		if (status != MAUTH_OK) {
-			reply_fail(session, session->reports[i], status, NULL);
-			continue;
-		}
-		mauth_wire_begin(&session->out, "DONE");
-		mauth_wire_id(&session->out, session->reports[i]);
-		mauth_wire_end(&session->out);
-	}
+	if (status != MAUTH_OK || !confirm_later(session))
+		confirm(session, session->reports, session->reports_count, status);
 	session->reports_count = 0;
 }
 

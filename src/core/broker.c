@@ -440,6 +440,11 @@ enum mauth_status mauth_broker_record_reports(struct mauth_broker *broker, struc
 	return status;
 }
 
+bool mauth_broker_commit(const struct mauth_broker *broker, mauth_audit_commit_fn *done, void *context)
+{
+	return mauth_audit_commit(broker->host.audit, done, context);
+}
+
 void mauth_broker_stats(const struct mauth_broker *broker, struct mauth_broker_stats *stats_r)
 {
 	*stats_r = broker->stats;

@@ -37,7 +37,7 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 void mauth_broker_free(struct mauth_broker **broker);
 
 /* grant is set if error is NULL. One callback, never before mauth_login_start() has returned, none after cancel. The record
- * of the attempt is in the audit before the callback runs. */
+ * of the attempt is in the audit, and on disk if the sink can say so, before the callback runs. */
 typedef void mauth_login_fn(const struct mauth_grant *grant, const struct mauth_error *error, void *context);
 struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct mauth_attempt *attempt,
 				      mauth_login_fn *done, void *context);
@@ -61,6 +61,10 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 /* Writes the records of all reports since the last call, in one append. MAUTH_OK once they are in the audit; if not, none of
  * them is, and they are forgotten: whoever reported may do so again. */
 enum mauth_status mauth_broker_record_reports(struct mauth_broker *broker, struct mauth_error *error_r);
+
+/* true: calls done, once and later, when all records so far are on disk, or not. false: nobody has to wait for that
+ * (audit { durability = "os" }). It outlives whoever asks. */
+bool mauth_broker_commit(const struct mauth_broker *broker, mauth_audit_commit_fn *done, void *context);
 
 /* While paused, cached tokens are given, but nothing that would have to ask Entra is begun: it waits, each attempt within
  * its deadline, until resumed. A successor is paused until its predecessor has finished. */

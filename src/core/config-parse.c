@@ -51,6 +51,7 @@ static int section_done(cfg_t *cfg, cfg_opt_t *opt);
 static cfg_opt_t audit_opts[] = {
 	VALUE("path"),
 	VALUE("required"),
+	VALUE("durability"),
 	VALUE("seal"),
 	VALUE("key_file"),
 	CFG_END()

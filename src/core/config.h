@@ -103,6 +103,7 @@ struct mauth_config {
 	char *state_dir;
 	char *audit_path;
 	bool audit_required;
+	bool audit_group;                    /* nobody is answered before the record is on disk */
 	char *audit_key_file;                /* NULL: records are not sealed */
 	struct mauth_chain_key *audit_key;   /* NULL: not sealed, or there is no such file yet */
 	char *default_domain;                /* for logins without "@"; NULL: such logins are not ours */

@@ -4,7 +4,13 @@
 #include "core/inventory.h"
 #include "core/record.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* Those whose records are on their way to the disk. */
+struct batch {
+	struct mauth_login *logins;
+};
 
 bool mauth_login_is_outage(enum mauth_status status)
 {
@@ -112,6 +118,17 @@ static void write_record(struct mauth_login *login)
 	fill_record(login, &record);
 	mauth_record_attempt(&login->broker->records, &record);
 	login->recorded = true;
+	login->recorded_grant = login->token != NULL || login->basic;
+}
+
+/* Its record says what nobody has been told, since it is not on disk, or there is nobody to tell any more. */
+static void write_withdrawal(const struct mauth_login *login)
+{
+	struct mauth_attempt_record record;
+
+	fill_record(login, &record);
+	record.withdrawn = true;
+	mauth_record_attempt(&login->broker->records, &record);
 }
 
 /* What is not on record is not answered with a token. */
@@ -289,21 +306,12 @@ static void answer(struct mauth_login *login)
 	done(&grant, NULL, login->context);
 }
 
-/* The only exit: all that was decided in this turn is recorded in one write, and only then counted, told, answered. */
-void mauth_logins_finish(struct mauth_broker *broker)
+/* Counted, told, answered. A callback may cancel others of the list. */
+static void end_logins(struct mauth_login **first)
 {
 	struct mauth_login *login;
-	struct mauth_error error;
 
-	if (broker->finishing == NULL)
-		return;
-	for (login = broker->finishing; login != NULL; login = login->next)
-		write_record(login);
-	if (append_records(broker, &error) != MAUTH_OK) {
-		for (login = broker->finishing; login != NULL; login = login->next)
-			refuse_unrecorded(login, &error);
-	}
-	while ((login = broker->finishing) != NULL) {
+	while ((login = *first) != NULL) {
 		mauth_login_unlink(login);
 		count_outcome(login);
 		note_in_inventory(login);
@@ -315,13 +323,73 @@ void mauth_logins_finish(struct mauth_broker *broker)
 	}
 }
 
+/* The records are in the file, perhaps, but not on disk: what they say does not become true. */
+static void withdraw(struct mauth_login *first, const struct mauth_error *error)
+{
+	struct mauth_broker *broker = first->broker;
+
+	for (struct mauth_login *login = first; login != NULL; login = login->next) {
+		enum mauth_status before = login->error.status;
+
+		refuse_unrecorded(login, error);
+		if (login->error.status != before)
+			write_withdrawal(login);
+	}
+	if (broker->records.size > 0)
+		(void)append_records(broker, NULL);
+}
+
+static void batch_committed(const struct mauth_error *error, void *context)
+{
+	struct batch *batch = context;
+
+	if (error != NULL && batch->logins != NULL)
+		withdraw(batch->logins, error);
+	end_logins(&batch->logins);
+	free(batch);
+}
+
+/* The only exit: all that was decided in this turn is recorded in one write, and only then, or once that is on disk, counted,
+ * told, answered. */
+void mauth_logins_finish(struct mauth_broker *broker)
+{
+	struct batch *batch;
+	struct mauth_login *login;
+	struct mauth_error error;
+
+	if (broker->finishing == NULL)
+		return;
+	for (login = broker->finishing; login != NULL; login = login->next)
+		write_record(login);
+	if (append_records(broker, &error) != MAUTH_OK) {
+		for (login = broker->finishing; login != NULL; login = login->next) {
+			login->recorded_grant = false;
+			refuse_unrecorded(login, &error);
+		}
+		end_logins(&broker->finishing);
+		return;
+	}
+	batch = mauth_new(sizeof(*batch));
+	if (!mauth_audit_commit(broker->host.audit, batch_committed, batch)) {
+		free(batch);
+		end_logins(&broker->finishing);
+		return;
+	}
+	batch->logins = broker->finishing;
+	batch->logins->link = &batch->logins;
+	broker->finishing = NULL;
+	broker->finishing_tail = &broker->finishing;
+}
+
 void mauth_login_finish_gone(struct mauth_login *login)
 {
-	/* In the turn in which it is being answered, its record has been written already. */
-	if (!login->recorded) {
+	/* While its record goes to disk, or in the turn in which it is being answered, it has been written already. */
+	if (!login->recorded)
 		write_record(login);
+	else if (login->recorded_grant)
+		write_withdrawal(login);
+	if (login->broker->records.size > 0)
 		(void)append_records(login->broker, NULL);
-	}
 	count_outcome(login);
 	note_in_inventory(login);
 	emit_event(login);

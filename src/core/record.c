@@ -237,11 +237,17 @@ static const char *attempt_outcome(enum mauth_status status)
 	return "failure";
 }
 
+static const char *attempt_action(const struct mauth_attempt_record *record)
+{
+	if (record->relay != NULL)
+		return record->withdrawn ? "relay-token-withdrawn" : "relay-token-requested";
+	return record->withdrawn ? "basic-auth-withdrawn" : "basic-auth-intercepted";
+}
+
 static void put_attempt_event(struct mauth_buf *buf, const struct mauth_attempt_record *record)
 {
 	char scratch[DIGITS_SIZE];
-	size_t event = put_event(buf, record->relay != NULL ? "relay-token-requested" : "basic-auth-intercepted",
-				 attempt_outcome(record->status));
+	size_t event = put_event(buf, attempt_action(record), attempt_outcome(record->status));
 
 	if (record->code > 0)
 		put_str(buf, "code", digits(scratch, (uint64_t)record->code, 1));

@@ -14,6 +14,7 @@ struct mauth_relay_key;
 /* Everything known about one attempt when it ends. Strings may be NULL: the field is then left out. User-supplied text
  * is escaped and cut (user 320 octets, client_id 512, others 256). */
 struct mauth_attempt_record {
+	bool withdrawn;                              /* an earlier record of it says what nobody was told: this is what became of it */
 	int64_t started_usecs, duration_usecs;       /* wall clock; monotonic difference */
 	const char *session;
 	const char *user, *upn, *domain;             /* as typed; as resolved; */

@@ -65,6 +65,7 @@ struct mauth_login {
 	struct login_hold *hold;             /* a call that cannot be cancelled is under way */
 	bool account_known;                  /* as enabled */
 	bool joined, asked, recorded;
+	bool recorded_grant;                 /* as one that is let in */
 	bool basic;                          /* the answer is to use the client's own password */
 	/* the outcome */
 	const char *decision, *rule, *source;

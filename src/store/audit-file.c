@@ -3,6 +3,7 @@
 
 #include "core/mem.h"
 #include "store/audit-seal.h"
+#include "store/audit-sync.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@ struct mauth_audit_file {
 	bool complained;                /* and said that it is not */
 	bool torn;                      /* the file ends in half a line that could not be cut off */
 	struct mauth_audit_seal *seal;  /* NULL: records are written as they come */
+	struct mauth_audit_sync *sync;  /* NULL: the operating system brings them to disk when it likes */
 	struct mauth_timer *checkpoint;
 	struct mauth_buf sealed;
 	dev_t dev;                      /* of the file that was open last */
@@ -38,6 +40,8 @@ static void close_file(struct mauth_audit_file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	file->fd = -1;
+	if (file->sync != NULL)
+		mauth_audit_sync_closed(file->sync);
 }
 
 /* Whether path still names the open file. */
@@ -133,6 +137,8 @@ static const char *open_advice(int code)
 	case ENOSPC:
 	case EDQUOT:
 		return "free some space";
+	case EROFS:
+		return "look why it is mounted read-only (the kernel's log), and make it writable again";
 	case EISDIR:
 		return "name a file in audit { path }";
 	default:
@@ -191,6 +197,10 @@ static enum mauth_status open_file(struct mauth_audit_file *file, struct mauth_e
 		return fail(error_r, 0, "everybody may write to it: its records prove nothing",
 			    "look who did that, then chmod 0600");
 	}
+	if (file->sync != NULL && mauth_audit_sync_opened(file->sync, file->fd, error_r) != MAUTH_OK) {
+		close_file(file);
+		return MAUTH_AUDIT;
+	}
 	look_at_end(file, &st);
 	file->look_at = mauth_mono_msecs(file->loop) + LOOK_MSECS;
 	return MAUTH_OK;
@@ -205,6 +215,15 @@ static void take_back(struct mauth_audit_file *file, ssize_t written)
 
 	if (written > 0 && end >= written && fstat(file->fd, &st) == 0 && st.st_size == end)
 		(void)!ftruncate(file->fd, end - written);
+}
+
+static unsigned int count_lines(const char *lines, size_t size)
+{
+	unsigned int count = 0;
+
+	for (const char *end = lines + size; lines < end && (lines = memchr(lines, '\n', (size_t)(end - lines))) != NULL; lines++)
+		count++;
+	return count;
 }
 
 static enum mauth_status write_line(struct mauth_audit_file *file, const char *line, size_t size,
@@ -225,11 +244,14 @@ static enum mauth_status write_line(struct mauth_audit_file *file, const char *l
 		written = write(file->fd, line, size);
 	while (written < 0 && errno == EINTR);
 	code = errno;
-	mauth_buf_free(&ended);
 	if (written == (ssize_t)size) {
+		if (file->sync != NULL)
+			mauth_audit_sync_written(file->sync, count_lines(line, size));
+		mauth_buf_free(&ended);
 		file->torn = false;
 		return MAUTH_OK;
 	}
+	mauth_buf_free(&ended);
 	/* Half a write is what the last free blocks of a disk allow. */
 	if (written >= 0)
 		code = ENOSPC;
@@ -237,7 +259,7 @@ static enum mauth_status write_line(struct mauth_audit_file *file, const char *l
 	/* Whatever it was, a fresh descriptor may be better: the path may lead to another disk by now. */
 	close_file(file);
 	return fail(error_r, code, strerror(code), code == ENOSPC || code == EDQUOT || code == EFBIG ?
-			    "free some space, or rotate the file" : "mend what the error says");
+			    "free some space, or rotate the file" : open_advice(code));
 }
 
 /* The last line of a file, or of all. If it cannot be written, the next file says where the chain goes on all the same. */
@@ -265,17 +287,27 @@ static enum mauth_status make_ready(struct mauth_audit_file *file, struct mauth_
 	return file->fd >= 0 ? MAUTH_OK : open_file(file, error_r);
 }
 
-static void complain(struct mauth_audit_file *file, const struct mauth_error *error)
+static void complain(struct mauth_audit_file *file, uint64_t records, const struct mauth_error *error)
 {
 	int64_t now = mauth_mono_msecs(file->loop);
 
-	file->failures++;
+	file->failures += records;
 	if (now < file->complain_at)
 		return;
 	file->complain_at = now + COMPLAIN_MSECS;
 	file->complained = true;
 	mauth_log(file->log, MAUTH_ERROR, "audit file %s: %s; %s (%llu records not written so far)", file->path,
 		  error->text, error->advice, (unsigned long long)file->failures);
+}
+
+static void recovered(struct mauth_audit_file *file)
+{
+	if (!file->complained)
+		return;
+	mauth_log(file->log, MAUTH_INFO, "audit file %s: records are written again, %llu were not", file->path,
+		  (unsigned long long)file->failures);
+	file->failures = 0;
+	file->complained = false;
 }
 
 static enum mauth_status append(void *context, const char *line, size_t size, struct mauth_error *error_r);
@@ -306,23 +338,61 @@ static enum mauth_status append(void *context, const char *line, size_t size, st
 {
 	struct mauth_audit_file *file = context;
 	struct mauth_error error;
-	enum mauth_status status = make_ready(file, &error);
+	enum mauth_status status = MAUTH_OK;
 
+	/* A disk that does not take what it has been given is given nothing more: a write might wait for it, and the loop with that. */
+	if (file->sync != NULL)
+		status = mauth_audit_sync_accepts(file->sync, &error);
+	if (status == MAUTH_OK)
+		status = make_ready(file, &error);
 	if (status == MAUTH_OK)
 		status = file->seal != NULL ? write_sealed(file, line, size, &error) : write_line(file, line, size, &error);
 	if (status != MAUTH_OK) {
-		complain(file, &error);
+		complain(file, line == NULL ? 0 : count_lines(line, size), &error);
 		if (error_r != NULL)
 			*error_r = error;
 		return status;
 	}
-	if (file->complained) {
-		mauth_log(file->log, MAUTH_INFO, "audit file %s: records are written again, %llu were not",
-			  file->path, (unsigned long long)file->failures);
-		file->failures = 0;
-		file->complained = false;
-	}
+	/* Otherwise it is known once they are on disk. */
+	if (file->sync == NULL)
+		recovered(file);
 	return MAUTH_OK;
+}
+
+static void commit(void *context, mauth_audit_commit_fn *done, void *done_context)
+{
+	struct mauth_audit_file *file = context;
+
+	mauth_audit_sync_commit(file->sync, done, done_context);
+}
+
+static uint64_t sync_mark(void *context)
+{
+	const struct mauth_audit_file *file = context;
+
+	return file->seal == NULL ? 0 : mauth_audit_seal_signed(file->seal);
+}
+
+static void sync_ended(void *context, enum mauth_audit_synced how, uint64_t mark, uint64_t records,
+		       const struct mauth_error *error)
+{
+	struct mauth_audit_file *file = context;
+
+	switch (how) {
+	case MAUTH_AUDIT_ON_DISK:
+		if (file->seal != NULL)
+			mauth_audit_seal_on_disk(file->seal, mark);
+		recovered(file);
+		return;
+	case MAUTH_AUDIT_LATE:
+		complain(file, records, error);
+		return;
+	case MAUTH_AUDIT_LOST:
+		complain(file, records, error);
+		/* The descriptor would say next time that all is well. */
+		close_file(file);
+		return;
+	}
 }
 
 struct mauth_audit_file *mauth_audit_file_new(const char *path, const struct mauth_loop *loop,
@@ -343,6 +413,23 @@ void mauth_audit_file_seal(struct mauth_audit_file *file, const struct mauth_cha
 	file->seal = mauth_audit_seal_new(key, head_path, file->loop);
 }
 
+void mauth_audit_file_group(struct mauth_audit_file *file, const struct mauth_worker *worker)
+{
+	file->sync = mauth_audit_sync_new(&(struct mauth_audit_sync_deps){
+		.loop = file->loop, .worker = worker, .path = file->path, .mark = sync_mark, .ended = sync_ended,
+		.context = file,
+	});
+	if (file->seal != NULL)
+		mauth_audit_seal_defer(file->seal);
+	file->sink.commit = commit;
+}
+
+void mauth_audit_file_settle(struct mauth_audit_file *file)
+{
+	if (file->sync != NULL)
+		mauth_audit_sync_settle(file->sync);
+}
+
 const struct mauth_chain_writer *mauth_audit_file_writer(const struct mauth_audit_file *file)
 {
 	return file->seal == NULL ? NULL : mauth_audit_seal_writer(file->seal);
@@ -356,11 +443,17 @@ const struct mauth_audit_sink *mauth_audit_file_sink(struct mauth_audit_file *fi
 void mauth_audit_file_free(struct mauth_audit_file **file)
 {
 	struct mauth_audit_file *old = *file;
+	bool group;
 
 	if (old == NULL)
 		return;
 	*file = NULL;
+	group = old->sync != NULL;
+	mauth_audit_sync_free(&old->sync);
+	old->sink.commit = NULL;
 	write_last(old, MAUTH_CHAIN_NOTE_ENDED);
+	if (group && old->fd >= 0 && fdatasync(old->fd) == 0 && old->seal != NULL)
+		mauth_audit_seal_on_disk(old->seal, mauth_audit_seal_signed(old->seal));
 	mauth_timer_remove(old->loop, &old->checkpoint);
 	mauth_audit_seal_free(&old->seal);
 	mauth_buf_free(&old->sealed);

@@ -7,6 +7,7 @@
 #include "modernauth/audit.h"
 #include "modernauth/log.h"
 #include "modernauth/loop.h"
+#include "modernauth/worker.h"
 
 struct mauth_audit_file;
 
@@ -18,6 +19,11 @@ struct mauth_audit_file *mauth_audit_file_new(const char *path, const struct mau
 					      const struct mauth_log *log);
 /* From now on every record is sealed (store/audit-seal.h); before the first one. Half a line that is found goes to "PATH.torn". */
 void mauth_audit_file_seal(struct mauth_audit_file *file, const struct mauth_chain_key *key, const char *head_path);
+/* From now on the sink can commit (store/audit-sync.h); after mauth_audit_file_seal(), before the first record. worker has nothing
+ * else to do that takes long, and must have done all its jobs before the file is freed. */
+void mauth_audit_file_group(struct mauth_audit_file *file, const struct mauth_worker *worker);
+/* Whoever waits for the disk is told how that ended, without the loop, in at most five seconds. */
+void mauth_audit_file_settle(struct mauth_audit_file *file);
 /* NULL: records are not sealed. */
 const struct mauth_chain_writer *mauth_audit_file_writer(const struct mauth_audit_file *file);
 const struct mauth_audit_sink *mauth_audit_file_sink(struct mauth_audit_file *file);

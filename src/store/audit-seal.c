@@ -16,6 +16,8 @@ struct mauth_audit_seal {
 	struct mauth_chain_state before;     /* to go back to if what was sealed is not written */
 	uint64_t signed_number;              /* of our last checkpoint that is in the file */
 	uint64_t checkpoint;                 /* of the one that is being written; 0: none is */
+	uint64_t head;                       /* the number in head_path; 0: not written yet */
+	bool deferred;                       /* that waits until the disk has the checkpoint */
 	bool opened;                         /* a file, at least once */
 	/* what the next line has to say first */
 	bool note_due;
@@ -84,19 +86,20 @@ static bool read_head(const char *path, char writer_r[MAUTH_CHAIN_WRITER_SIZE], 
 }
 
 /* A new file in place of the old: what is there is whole. That it may be lost in a crash is no harm, it is then an older one. */
-static void write_head(const struct mauth_audit_seal *seal)
+static void write_head(struct mauth_audit_seal *seal, uint64_t number)
 {
 	char *temporary;
 	FILE *file;
 	int fd;
 
-	if (seal->head_path == NULL)
+	if (seal->head_path == NULL || number <= seal->head)
 		return;
+	seal->head = number;
 	temporary = mauth_printf("%s.new", seal->head_path);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	file = fd < 0 ? NULL : fdopen(fd, "w");
 	if (file != NULL) {
-		bool good = fprintf(file, "%s %" PRIu64 "\n", seal->writer.name, seal->signed_number) > 0;
+		bool good = fprintf(file, "%s %" PRIu64 "\n", seal->writer.name, number) > 0;
 
 		if (fclose(file) == 0 && good)
 			(void)!rename(temporary, seal->head_path);
@@ -186,7 +189,23 @@ void mauth_audit_seal_written(struct mauth_audit_seal *seal, bool written)
 	if (seal->checkpoint == 0)
 		return;
 	seal->signed_number = seal->checkpoint;
-	write_head(seal);
+	if (!seal->deferred)
+		write_head(seal, seal->signed_number);
+}
+
+void mauth_audit_seal_defer(struct mauth_audit_seal *seal)
+{
+	seal->deferred = true;
+}
+
+uint64_t mauth_audit_seal_signed(const struct mauth_audit_seal *seal)
+{
+	return seal->signed_number;
+}
+
+void mauth_audit_seal_on_disk(struct mauth_audit_seal *seal, uint64_t number)
+{
+	write_head(seal, number);
 }
 
 bool mauth_audit_seal_is_due(const struct mauth_audit_seal *seal)

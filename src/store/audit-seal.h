@@ -27,6 +27,12 @@ void mauth_audit_seal_lines(struct mauth_audit_seal *seal, const char *lines, si
 /* The same for the last line of a file that was renamed, or of all; false: there is nothing to say, and written() is not due. */
 bool mauth_audit_seal_last(struct mauth_audit_seal *seal, enum mauth_chain_note_kind kind, struct mauth_buf *out);
 void mauth_audit_seal_written(struct mauth_audit_seal *seal, bool written);
+/* From now on the number of the last checkpoint goes to head_path only when it is said to be on disk: after a power failure it
+ * must not be ahead of the file. Is called before any record. */
+void mauth_audit_seal_defer(struct mauth_audit_seal *seal);
+/* Of the last checkpoint that is in the file; and: it is on disk. */
+uint64_t mauth_audit_seal_signed(const struct mauth_audit_seal *seal);
+void mauth_audit_seal_on_disk(struct mauth_audit_seal *seal, uint64_t number);
 /* Are there records behind the last checkpoint? */
 bool mauth_audit_seal_is_due(const struct mauth_audit_seal *seal);
 /* Where this writer stands. */

@@ -55,11 +55,50 @@ static enum mauth_status append(void *context, const char *text, size_t size, st
 	return MAUTH_OK;
 }
 
+struct fake_commit {
+	struct fake_commit *next;
+	mauth_audit_commit_fn *done;
+	void *context;
+};
+
+static void commit(void *context, mauth_audit_commit_fn *done, void *done_context)
+{
+	struct fake_sinks *sinks = context;
+	struct fake_commit *wait = calloc(1, sizeof(*wait)), **last = &sinks->commits;
+
+	*wait = (struct fake_commit){ NULL, done, done_context };
+	while (*last != NULL)
+		last = &(*last)->next;
+	*last = wait;
+}
+
+void fake_sinks_group(struct fake_sinks *sinks)
+{
+	sinks->audit.commit = commit;
+}
+
+unsigned int fake_sinks_committed(struct fake_sinks *sinks, int code)
+{
+	struct fake_commit *wait = sinks->commits, *next;
+	struct mauth_error error;
+	unsigned int count = 0;
+
+	mauth_fail(&error, MAUTH_AUDIT, code, "fdatasync(): %s", strerror(code));
+	/* Those that come meanwhile are for the next time. */
+	sinks->commits = NULL;
+	for (; wait != NULL; wait = next, count++) {
+		next = wait->next;
+		wait->done(code == 0 ? NULL : &error, wait->context);
+		free(wait);
+	}
+	return count;
+}
+
 void fake_sinks_init(struct fake_sinks *sinks)
 {
 	memset(sinks, 0, sizeof(*sinks));
 	sinks->log = (struct mauth_log){ line, event, sinks, true };
-	sinks->audit = (struct mauth_audit_sink){ append, sinks };
+	sinks->audit = (struct mauth_audit_sink){ .append = append, .context = sinks };
 	add(&sinks->lines, "", 0);
 	add(&sinks->events, "", 0);
 	add(&sinks->records, "", 0);

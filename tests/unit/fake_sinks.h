@@ -14,8 +14,13 @@ struct fake_sinks {
 	char *records;           /* everything appended */
 	unsigned int records_count, appends;
 	bool audit_broken;       /* appends fail */
+	struct fake_commit *commits;   /* that wait, oldest first */
 };
 void fake_sinks_init(struct fake_sinks *sinks);
+/* From now on the audit can commit: whoever waits does so until the next. */
+void fake_sinks_group(struct fake_sinks *sinks);
+/* All that wait are told that their records are on disk, or (code: an errno) that they are not. Returns how many there were. */
+unsigned int fake_sinks_committed(struct fake_sinks *sinks, int code);
 void fake_sinks_free(struct fake_sinks *sinks);
 
 #endif

@@ -40,6 +40,7 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_string_equal(config->state_dir, "/var/lib/dovecot/modernauth");
 	assert_string_equal(config->audit_path, "/var/log/dovecot/modernauth-audit.jsonl");
 	assert_true(config->audit_required);
+	assert_false(config->audit_group);
 	assert_null(config->default_domain);
 	assert_int_equal(config->cache_max, 64 << 20);
 	assert_int_equal(config->deadline_msecs, 20000);
@@ -121,7 +122,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"key_file = /keys keep_alive = 80d expiry_warning = \"1440h\" credential_warning = 1d\n"
 		"self_service_password = generated self_service_codes_per_hour = 5 mailbox_separators = \"+\\\\#\"\n"
 		"inventory = no inventory_max = 100 inventory_keep = 30d\n"
-		"audit { path = /a.jsonl required = no } # comment\n"
+		"audit { path = /a.jsonl required = no durability = group } # comment\n"
 		"notice { mail_to = \"a+b@c.example\" mail_from = d@localhost sendmail = /s/m command = \"/c\" }\n"
 		"lockout { threshold = 6 threshold_us_government = 1 window = 1m duration = 2m remember = 3m }\n"
 		"tenant contoso { /* a\n comment */ domains = {\"Contoso.COM\", b.example}\n tenant_id = " GUID
@@ -154,6 +155,7 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_string_equal(config->relay_user, "c");
 	assert_string_equal(config->audit_path, "/a.jsonl");
 	assert_false(config->audit_required);
+	assert_true(config->audit_group);
 	assert_int_equal(config->lockout_threshold, 6);
 	assert_int_equal(config->lockout_threshold_usgov, 1);
 	assert_int_equal(config->lockout_window_secs, 60);
