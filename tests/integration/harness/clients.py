@@ -263,10 +263,10 @@ class Clients:
         """One login without TLS, for many at a time."""
         started = time.monotonic()
         password = account.password if password is None else password
-        writer = None
+        writer, source = None, fresh_address()
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[protocol], limit=1 << 20,
-                                                           local_addr=(fresh_address(), 0))
+                                                           local_addr=(source, 0))
             await reader.readline()
             if protocol == "imap":
                 writer.write(b"a LOGIN %s %s\r\n" % (imap_quote(account.login), imap_quote(password)))
@@ -287,7 +287,7 @@ class Clients:
         finally:
             if writer:
                 writer.close()
-        reply.elapsed = time.monotonic() - started
+        reply.elapsed, reply.source = time.monotonic() - started, source
         return reply
 
 
