@@ -35,6 +35,7 @@ static void changed(const struct mauth_relay_key *key, const struct mauth_error 
 		.relay_key = key, .by = op->by, .uid = op->uid, .error = error,
 	};
 
+	op->service->changes++;
 	if (op->service->audit != NULL)
 		mauth_record_and_log_change(mauth_audit_file_sink(op->service->audit), op->service->log, &change);
 	if (session != NULL && error != NULL) {

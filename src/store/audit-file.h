@@ -22,7 +22,7 @@ void mauth_audit_file_seal(struct mauth_audit_file *file, const struct mauth_cha
 /* From now on the sink can commit (store/audit-sync.h); after mauth_audit_file_seal(), before the first record. worker has nothing
  * else to do that takes long, and must have done all its jobs before the file is freed. */
 void mauth_audit_file_group(struct mauth_audit_file *file, const struct mauth_worker *worker);
-/* Whoever waits for the disk is told how that ended, without the loop, in at most five seconds. */
+/* Whoever waits for the disk is told how that ended, without the loop, in at most two seconds. */
 void mauth_audit_file_settle(struct mauth_audit_file *file);
 /* NULL: records are not sealed. */
 const struct mauth_chain_writer *mauth_audit_file_writer(const struct mauth_audit_file *file);

@@ -128,11 +128,11 @@ static void make_error(int code, const char *what, struct mauth_error *error_r)
 	mauth_clean_copy(error_r->advice, sizeof(error_r->advice), advice, strlen(advice));
 }
 
-static void late_error(struct mauth_error *error_r)
+static void late_error(unsigned int msecs, struct mauth_error *error_r)
 {
 	static const char advice[] = "look what keeps the disk below it busy, or whether it answers at all";
 
-	mauth_fail(error_r, MAUTH_AUDIT, 0, "the disk does not take the records within %u s", MAUTH_AUDIT_LATE_MSECS / 1000);
+	mauth_fail(error_r, MAUTH_AUDIT, 0, "the disk does not take the records within %u s", msecs / 1000);
 	mauth_clean_copy(error_r->advice, sizeof(error_r->advice), advice, sizeof(advice) - 1);
 }
 
@@ -227,7 +227,7 @@ static void start(void *context)
 
 	sync->start = NULL;
 	if (sync->late) {
-		late_error(&error);
+		late_error(MAUTH_AUDIT_LATE_MSECS, &error);
 		tell(take(&sync->waiters), &error);
 	} else if (sync->job != NULL) {
 		return;
@@ -239,14 +239,12 @@ static void start(void *context)
 }
 
 /* The disk hangs, or has so much to do that nobody should wait for it. What it has been given stays given. */
-static void too_late(void *context)
+static void give_up(struct mauth_audit_sync *sync, unsigned int msecs)
 {
-	struct mauth_audit_sync *sync = context;
 	struct waiters first = take(&sync->job->waiters), second = take(&sync->waiters);
 	struct mauth_error error;
 
-	sync->limit = NULL;
-	late_error(&error);
+	late_error(msecs, &error);
 	sync->deps.ended(sync->deps.context, MAUTH_AUDIT_LATE, 0, sync->job->records + sync->records, &error);
 	/* What is written of that is still taken. */
 	tell(first, &error);
@@ -254,6 +252,14 @@ static void too_late(void *context)
 	sync->late = true;
 	if (sync->waiters.first != NULL)
 		start_in(sync, 0);
+}
+
+static void too_late(void *context)
+{
+	struct mauth_audit_sync *sync = context;
+
+	sync->limit = NULL;
+	give_up(sync, MAUTH_AUDIT_LATE_MSECS);
 }
 
 static void go_on(struct mauth_audit_sync *sync)
@@ -372,7 +378,7 @@ enum mauth_status mauth_audit_sync_accepts(const struct mauth_audit_sync *sync, 
 {
 	if (!sync->late && sync->records + (sync->job == NULL ? 0 : sync->job->records) < MAUTH_AUDIT_UNSYNCED_MAX)
 		return MAUTH_OK;
-	late_error(error_r);
+	late_error(MAUTH_AUDIT_LATE_MSECS, error_r);
 	if (!sync->late)
 		(void)mauth_fail(error_r, MAUTH_AUDIT, 0, "%u records wait for the disk already", MAUTH_AUDIT_UNSYNCED_MAX);
 	return MAUTH_AUDIT;
@@ -397,7 +403,7 @@ static bool is_waited_for(const struct mauth_audit_sync *sync)
 void mauth_audit_sync_settle(struct mauth_audit_sync *sync)
 {
 	const struct mauth_worker *worker = sync->deps.worker;
-	int64_t until = mauth_mono_msecs(sync->deps.loop) + MAUTH_AUDIT_LATE_MSECS, left;
+	int64_t until = mauth_mono_msecs(sync->deps.loop) + MAUTH_AUDIT_SETTLE_MSECS, left;
 
 	while (is_waited_for(sync)) {
 		if (sync->job == NULL || sync->late) {
@@ -409,6 +415,6 @@ void mauth_audit_sync_settle(struct mauth_audit_sync *sync)
 		if (left > 0 && worker->wait != NULL && worker->wait(worker->context, (unsigned int)left))
 			continue;
 		mauth_timer_remove(sync->deps.loop, &sync->limit);
-		too_late(sync);
+		give_up(sync, MAUTH_AUDIT_SETTLE_MSECS);
 	}
 }

@@ -10,6 +10,8 @@
 
 /* Whoever waits longer is told that it has failed, and nothing more is taken until the disk answers. */
 #define MAUTH_AUDIT_LATE_MSECS 5000u
+/* Whoever leaves waits no longer than this for those: Dovecot's master kills after a few seconds. */
+#define MAUTH_AUDIT_SETTLE_MSECS 2000u
 /* Records that may be on their way to the disk: with more than these nothing is taken, either. */
 #define MAUTH_AUDIT_UNSYNCED_MAX 50000u
 /* What nobody waits for is on disk after this, too. */
@@ -49,7 +51,7 @@ void mauth_audit_sync_written(struct mauth_audit_sync *sync, unsigned int record
 enum mauth_status mauth_audit_sync_accepts(const struct mauth_audit_sync *sync, struct mauth_error *error_r);
 /* struct mauth_audit_sink's commit */
 void mauth_audit_sync_commit(struct mauth_audit_sync *sync, mauth_audit_commit_fn *done, void *done_context);
-/* Before the host ends or hands over: waits, without the loop, until nobody waits any more, as long as anybody may. */
+/* Before the host ends or hands over: waits, without the loop, until nobody waits any more. */
 void mauth_audit_sync_settle(struct mauth_audit_sync *sync);
 
 #endif

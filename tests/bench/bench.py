@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: what dovecot-modernauth costs, and how it compares with what Dovecot can do without it.
 
-usage: bench.py --build DIRECTORY [--rounds N] [--secs S] [--json FILE] [SCENARIO]...
+usage: bench.py --build DIRECTORY [--disk DIRECTORY] [--rounds N] [--secs S] [--json FILE] [SCENARIO]...
 
-Scenarios: hits imap cold first2000 storm wrong hang memory micro (default: all). See README.md. Runs as root, since it
+Scenarios: hits durable imap cold first2000 storm wrong hang memory micro (default: all). See README.md. Runs as root, since it
 starts Dovecot. The passdb must be installed (Dovecot loads it from its own directory); the broker and the login plugin
 are those of the build directory. Everything listens on 127.0.0.1 and is ended by its pid.
 """
@@ -89,6 +89,7 @@ cache_max = "{cache_max}"
 audit {{
   path = "{dir}/audit/audit.jsonl"
   key_file = "{dir}/audit.key"
+  durability = "{durability}"
 }}
 tenant "bench" {{
   domains = {{"bench.test"}}
@@ -135,7 +136,7 @@ class Tool:
 class Dovecot:
     """One instance in a directory of its own."""
 
-    def __init__(self, bench, name, kind, cache_max="1 GiB"):
+    def __init__(self, bench, name, kind, cache_max="1 GiB", durability="os"):
         self.bench, self.name = bench, name
         self.directory = os.path.join(bench.directory, name)
         self.imap_port = free_port()
@@ -144,7 +145,7 @@ class Dovecot:
         os.chmod(self.directory, 0o755)
         values = {"dir": self.directory, "name": "bench-" + name, "cert": bench.cert, "imap_port": self.imap_port,
                   "exo_port": bench.exo.port, "idp_port": bench.idp.port, "password": PASSWORD,
-                  "token": "A" * TOKEN_SIZE, "cache_max": cache_max}
+                  "token": "A" * TOKEN_SIZE, "cache_max": cache_max, "durability": durability}
         text = COMMON.format(**values) + getattr(self, kind)(values)
         self.config = self.write("dovecot.conf", text)
         self.process = subprocess.Popen(["dovecot", "-F", "-c", self.config], preexec_fn=unlimited,
@@ -235,7 +236,7 @@ class Dovecot:
 class Bench:
     def __init__(self, args):
         self.build, self.rounds, self.secs = os.path.abspath(args.build), args.rounds, args.secs
-        self.directory = tempfile.mkdtemp(prefix="ma-bench-", dir="/tmp")
+        self.directory = tempfile.mkdtemp(prefix="ma-bench-", dir=args.disk)
         os.chmod(self.directory, 0o755)
         self.cert = os.path.join(self.directory, "cert.pem")
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -320,6 +321,34 @@ class Bench:
             self.report_pair("hits", "c=%d" % concurrency, medians, "static",
                              ("rate", "p50_us", "p99_us", "cpu_us", "broker_us"))
         self.report("hits", "token requests", "ours", count=self.idp.stats()["tokens"])
+
+    def durable(self):
+        """Users who have a token, whose records are on disk before they are answered, against those whose records are in the file
+        only; and how long the disk takes for a sync of one record."""
+        pair = {"os": self.instance("ours", "modernauth"),
+                "group": self.instance("group", "modernauth", durability="group")}
+        self.idp.say("latency 0")
+        self.report("durable", "fdatasync of 1 KiB", "disk", ms=self.sync_msecs())
+        for instance in pair.values():
+            warm = self.authload(instance, "n=1000", "users=1000", "order=sequence", "c=50")
+            assert warm["ok"] == 1000, (warm, instance.log())
+        for concurrency in (1, 50, 500):
+            medians = self.interleaved(pair, lambda instance, c=concurrency: self.authload(
+                instance, "secs=%g" % self.secs, "users=1000", "c=%d" % c))
+            self.report_pair("durable", "c=%d" % concurrency, medians, "os",
+                             ("rate", "p50_us", "p99_us", "cpu_us", "broker_us"))
+
+    def sync_msecs(self):
+        """Median of a hundred."""
+        path, found = os.path.join(self.directory, "probe"), []
+        with open(path, "wb", buffering=0) as file:
+            for _ in range(100):
+                file.write(b"x" * 1024)
+                started = time.monotonic()
+                os.fdatasync(file.fileno())
+                found.append((time.monotonic() - started) * 1000)
+        os.unlink(path)
+        return round(statistics.median(found), 2)
 
     def imap(self):
         """Whole logins: connect, LOGIN, proxied to the upstream over TLS, LOGOUT."""
@@ -452,12 +481,14 @@ class Bench:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-SCENARIOS = ["hits", "imap", "cold", "first2000", "storm", "wrong", "hang", "memory", "micro"]
+SCENARIOS = ["hits", "durable", "imap", "cold", "first2000", "storm", "wrong", "hang", "memory", "micro"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True)
+    # Not below /tmp, which may be memory: what is measured has a disk.
+    parser.add_argument("--disk", default="/var/tmp")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--secs", type=float, default=3)
     parser.add_argument("--json")
