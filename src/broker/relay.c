@@ -331,12 +331,16 @@ static void remember_who(struct relay_op *op, const struct mauth_wire_line *line
 			 (unsigned long long)(mauth_wall_usecs(session->service->loop) / 1000 + (int64_t)session->service->relay->sessions++));
 }
 
+static const char *if_known(const char *text)
+{
+	return text[0] == '\0' ? NULL : text;
+}
+
 struct mauth_relay_client mauth_relay_client_of(const struct mauth_relay_memory *memory)
 {
 	return (struct mauth_relay_client){
-		.pid = memory->pid, .uid = memory->uid, .program = memory->program, .host = memory->host,
-		.key_id = memory->key_id[0] == '\0' ? NULL : memory->key_id,
-		.key_name = memory->key_name[0] == '\0' ? NULL : memory->key_name,
+		.pid = memory->pid, .uid = memory->uid, .program = if_known(memory->program), .host = if_known(memory->host),
+		.key_id = if_known(memory->key_id), .key_name = if_known(memory->key_name),
 	};
 }
 
@@ -412,8 +416,8 @@ static bool verb_refused(struct mauth_session *session, const struct mauth_wire_
 	if (memory == &unknown)
 		report.token_id = NULL;
 	client = mauth_relay_client_of(memory);
-	report.session = memory->session[0] == '\0' ? NULL : memory->session;
-	report.host = memory->host[0] == '\0' ? NULL : memory->host;
+	report.session = if_known(memory->session);
+	report.host = if_known(memory->host);
 	mauth_broker_upstream(session->service->broker, &report);
 	session->reports[session->reports_count++] = line->id;
 	if (session->reports_count == MAUTH_REPORTS_TOGETHER)

@@ -363,7 +363,8 @@ const char *mauth_upstream_advice(const char *reply)
 const char *mauth_upstream_advice_for(enum mauth_service service)
 {
 	if (service == MAUTH_SERVICE_SUBMISSION)
-		return "check that SMTP AUTH is enabled for the mailbox (Get-CASMailbox) and that the app has SMTP.Send";
+		return "check that SMTP AUTH is enabled for the mailbox (Get-CASMailbox) and that the app has SMTP.Send, or for app-only "
+		       "access SMTP.SendAsApp and its service principal full access to the mailbox (Add-MailboxPermission)";
 	return "check that the protocol is enabled for the mailbox (Get-CASMailbox), that it is licensed, and that the app's "
 	       "permissions are of Office 365 Exchange Online and consented";
 }
@@ -412,7 +413,9 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 	} else {
 		where.tenant = NULL;
 	}
-	if (report->result == MAUTH_UPSTREAM_ACCEPTED)
+	if (report->relay != NULL)
+		broker->stats.relay_tokens_refused++;
+	else if (report->result == MAUTH_UPSTREAM_ACCEPTED)
 		broker->stats.upstream_accepted++;
 	else if (report->result == MAUTH_UPSTREAM_REFUSED)
 		broker->stats.upstream_refused++;

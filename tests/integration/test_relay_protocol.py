@@ -135,6 +135,8 @@ def test_a_refused_token_is_fetched_anew_once(site, standin, people):
         relay.refused(account, second["token_id"])
         third = relay.token(account, site.key)
         assert third["cached"] == "yes" and third["token_id"] == second["token_id"]
+    status = site.status()
+    assert status["relay_tokens_refused"] >= 2 and status["upstream_refused"] == 0
     records = site.wait_upstream(account.upn, 2)
     assert records[0]["event"]["reason"].startswith("SMTP AUTH is off for the tenant")
     assert records[0]["modernauth"]["relay"]["key_name"] == "postfix"
