@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/broker.h"
 
+#include "core/health.h"
 #include "core/inventory.h"
 #include "core/hybrid.h"
 #include "core/mem.h"
@@ -440,6 +441,7 @@ enum mauth_status mauth_broker_record_reports(struct mauth_broker *broker, struc
 	status = broker->host.audit->append(broker->host.audit->context, broker->reported.data,
 					    broker->reported.size, error_r);
 	mauth_buf_clear(&broker->reported);
+	mauth_health_audit(broker, "reports", status);
 	return status;
 }
 

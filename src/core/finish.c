@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/request-private.h"
 
+#include "core/health.h"
 #include "core/inventory.h"
 #include "core/record.h"
 
@@ -108,6 +109,7 @@ static enum mauth_status append_records(struct mauth_broker *broker, struct maut
 							      broker->records.size, error_r);
 
 	mauth_buf_clear(&broker->records);
+	mauth_health_audit(broker, "attempts", status);
 	return status;
 }
 

@@ -68,17 +68,44 @@ static bool flight_retry(struct flight *flight)
 	return true;
 }
 
+/* cause: why it has opened; NULL: it has closed. */
+static void breaker_event(const struct flight *flight, unsigned int secs, const char *cause)
+{
+	const struct mauth_log *log = flight->flights->deps.log;
+	const struct mauth_field fields[] = {
+		MAUTH_FIELD_STR("tenant", flight->tenant->name),
+		MAUTH_FIELD_STR("cause", cause),
+		MAUTH_FIELD_NUM("pause_secs", secs),
+	};
+
+	if (log->event != NULL)
+		log->event(log->context, cause != NULL ? "modernauth_breaker_opened" : "modernauth_breaker_closed", 0, fields,
+			   cause != NULL ? sizeof(fields) / sizeof(fields[0]) : 1);
+}
+
 static void breaker_failed(struct flight *flight, unsigned int retry_after_secs)
 {
 	struct mauth_breaker *breaker = &flight_tenant_state(flight)->breaker;
+	unsigned int secs;
 
 	if (!mauth_breaker_failure(breaker, flights_now_msecs(flight->flights), retry_after_secs))
 		return;
+	secs = (unsigned int)((breaker->open_until - flights_now_msecs(flight->flights) + 999) / 1000);
+	breaker_event(flight, secs, retry_after_secs > 0 ? "asked_to_wait" : "failures");
 	mauth_log(flight->flights->deps.log, MAUTH_ERROR,
 		  "tenant %s: no token requests for %u s: %s (%s). Users with a live token keep logging in, the "
-		  "others get a temporary failure", flight->tenant->name,
-		  (unsigned int)((breaker->open_until - flights_now_msecs(flight->flights) + 999) / 1000),
+		  "others get a temporary failure", flight->tenant->name, secs,
 		  retry_after_secs > 0 ? "Entra asks to wait" : "too many failures in a row", flight->result.error.text);
+}
+
+static void breaker_succeeded(struct flight *flight)
+{
+	struct mauth_breaker *breaker = &flight_tenant_state(flight)->breaker;
+	bool was_open = breaker->open_until != 0;
+
+	mauth_breaker_success(breaker, flights_now_msecs(flight->flights));
+	if (was_open && breaker->open_until == 0)
+		breaker_event(flight, 0, NULL);
 }
 
 static void realm_answered(enum mauth_realm realm, void *context)
@@ -150,7 +177,7 @@ static void judge_temporary(struct flight *flight, const struct mauth_http_reply
 	if (wait_secs == 0 && reply->status == 429)
 		wait_secs = 5;
 	if (flight->result.code == MAUTH_AADSTS_LOOP && wait_secs == 0)
-		mauth_breaker_success(&flight_tenant_state(flight)->breaker, flights_now_msecs(flight->flights));
+		breaker_succeeded(flight);
 	else
 		breaker_failed(flight, wait_secs);
 	/* What Entra says with 4xx, or with 200 in a way that nobody can read, it would say again. */
@@ -173,7 +200,7 @@ static void entra_answered(struct flight *flight, const struct mauth_http_reply 
 		judge_temporary(flight, reply, status);
 		return;
 	}
-	mauth_breaker_success(&flight_tenant_state(flight)->breaker, flights_now_msecs(flight->flights));
+	breaker_succeeded(flight);
 	if (status == MAUTH_OK) {
 		flight_judge_token(flight);
 	} else if (flight_may_prove_otherwise(flight, reply->status)) {

@@ -55,6 +55,20 @@ static void learn_enrolment_refusal(struct flight *flight)
 				 &flight->result.error, flight->result.code);
 }
 
+/* An account that is not forwarded for a while: somebody guesses, or a forgotten device has an old password. */
+static void account_locked(const struct flight *flight)
+{
+	const struct mauth_log *log = flight->flights->deps.log;
+	const struct mauth_field fields[] = {
+		MAUTH_FIELD_STR("tenant", flight->tenant->name),
+		MAUTH_FIELD_STR("by", flight->result.status == MAUTH_LOCKED ? "entra" : "us"),
+		MAUTH_FIELD_STR("user", flight->group->upn),
+	};
+
+	if (log->event != NULL)
+		log->event(log->context, "modernauth_account_locked", 0, fields, sizeof(fields) / sizeof(fields[0]));
+}
+
 static void learn_refusal(struct flight *flight)
 {
 	const struct mauth_flight_deps *deps = &flight->flights->deps;
@@ -74,6 +88,8 @@ static void learn_refusal(struct flight *flight)
 		deps->shield, flight->tenant->key, flight->group->upn, flight->password, result->status, result->code,
 		flight->reply.verdict.counts && result->status == MAUTH_BAD_CREDENTIALS,
 		mauth_lockout_threshold(deps->config, flight->tenant));
+	if (flight->result.locked_now)
+		account_locked(flight);
 }
 
 /* Background renewal begins in the last quarter-hour (refresh_ahead), spread so that users who came together do not

@@ -359,6 +359,11 @@ enum mauth_status mauth_flights_proof(struct mauth_flights *flights, const struc
 	return flight_proof(flights, tenant, proof_r, error_r);
 }
 
+bool mauth_flights_paused(const struct mauth_flights *flights, const struct mauth_tenant *tenant)
+{
+	return mauth_breaker_is_open(&flights->tenants[tenant->index].breaker, flights_now_msecs(flights), NULL);
+}
+
 void mauth_flights_stats(const struct mauth_flights *flights, struct mauth_flight_stats *stats_r)
 {
 	*stats_r = flights->stats;

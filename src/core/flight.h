@@ -80,6 +80,9 @@ bool mauth_flights_federated(const struct mauth_flights *flights, const struct m
 struct mauth_realm_waiter *mauth_flights_ask_realm(struct mauth_flights *flights, const struct mauth_tenant *tenant,
 						   const char *upn, mauth_realm_fn *done, void *context);
 
+/* Are no requests sent for tenant at the moment, because they failed or Entra asked for it? */
+bool mauth_flights_paused(const struct mauth_flights *flights, const struct mauth_tenant *tenant);
+
 /* How one of the tenant's credentials does. */
 struct mauth_credential_state {
 	bool in_use;

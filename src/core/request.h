@@ -39,6 +39,8 @@ struct mauth_broker {
 	struct mauth_login *waiting;         /* for a flight, or for the end of a pause */
 	struct mauth_timer *turn;
 	bool paused;
+	bool audit_failing;                  /* the last records could not be written */
+	int64_t heartbeat_at;                /* monotonic secs: when the next one is due */
 	struct mauth_broker_stats stats;
 };
 

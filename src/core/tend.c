@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What has to be done without anybody asking: enrolments are kept alive, ends of credentials and rules are announced. */
+#include "core/health.h"
 #include "core/notices.h"
 #include "core/record.h"
 #include "core/request.h"
@@ -86,6 +87,7 @@ static void tend(void *context)
 
 	broker->tend = NULL;
 	tend_credentials(broker);
+	mauth_health_tend(broker);
 	mauth_notices_tend(broker->notices);
 	if (broker->enrolments != NULL && !broker->paused)
 		mauth_enrolments_tend(broker->enrolments, KEEP_ALIVE_MAX, keep_alive, broker);
