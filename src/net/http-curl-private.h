@@ -53,7 +53,7 @@ struct mauth_http_curl {
 	struct pool *pool;               /* for new calls; NULL until the first */
 	struct pool *retired[RETIRED_MAX];
 	struct mauth_timer *tidy;
-	unsigned int max_connections;
+	unsigned int max_connections, connect_msecs;
 	bool serial_seen;                /* a server speaks HTTP/1.1 only: its calls cannot share connections */
 	unsigned int calls;
 };

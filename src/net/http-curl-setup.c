@@ -253,7 +253,7 @@ void mauth_http_call_set_socket(struct mauth_http_call *call)
 
 	(void)curl_easy_setopt(easy, CURLOPT_SHARE, call->http->share);
 	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MSECS);
+	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)call->http->connect_msecs);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, mauth_http_socket_open);
 	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call->http);

@@ -263,6 +263,7 @@ struct mauth_http_curl *mauth_http_curl_new(const struct mauth_http_curl_setting
 	http->loop = loop;
 	http->log = log;
 	http->user_agent = mauth_strdup(settings->user_agent);
+	http->connect_msecs = settings->connect_msecs == 0 ? CONNECT_MSECS : settings->connect_msecs;
 	http->max_connections = settings->max_connections == 0 ? CONNECTIONS_DEFAULT : settings->max_connections;
 	return http;
 }

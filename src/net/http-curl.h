@@ -12,6 +12,7 @@ struct mauth_http_curl;
 struct mauth_http_curl_settings {
 	const char *user_agent;
 	unsigned int max_connections;    /* to one host; 0: 100 */
+	unsigned int connect_msecs;      /* until a connection, TLS included, is given up; 0: 5,000 */
 };
 /* Creates curl's multi handle at the first request (curl may start threads; privileges are dropped by then). */
 struct mauth_http_curl *mauth_http_curl_new(const struct mauth_http_curl_settings *settings,

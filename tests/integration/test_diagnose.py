@@ -86,7 +86,17 @@ class Report:
         return self.bad()[0]
 
 
-def diagnose(front, tenant=None, user=None, password=None, config=None):
+def diagnose(front, tenant=None, user=None, password=None, config=None, hangs=False):
+    """Once more if a host took too long although none is meant to: the stand-ins share a busy machine with other tests, and
+    a connection is given up after five seconds."""
+    for _ in range(3):
+        report = diagnose_once(front, tenant, user, password, config)
+        if hangs or not [row for row in report.bad() if "no connection within" in row["seen"] or "no answer within" in row["seen"]]:
+            break
+    return report
+
+
+def diagnose_once(front, tenant, user, password, config):
     args = ["--tenant", tenant] if tenant else []
     args += ["--user", getattr(user, "login", user)] if user else []
     args += ["--password-prompt"] if password else []
@@ -167,7 +177,7 @@ def test_what_entra_says_of_the_application(front, standin, code, fix):
 
 def test_a_host_that_hangs_costs_its_timeout(front):
     """Nobody answers at the authority; the mail hosts are tested all the same."""
-    report = diagnose(front, tenant="hanging")
+    report = diagnose(front, tenant="hanging", hangs=True)
     check(report.first(), "authority", "no connection within 5 s", "firewall")
     assert len(report.bad()) == 1 and report.row("mail host", "submission")["result"] == "pass", report.text
 

@@ -61,14 +61,22 @@ static void on_line(void *context, enum mauth_level level, const char *text)
 	mauth_buf_putc(&bench->lines, '\n');
 }
 
-static void bench_begin(struct bench *bench, unsigned int max_connections)
+/* connect_msecs 0: as in the service. */
+static void bench_begin_with(struct bench *bench, unsigned int max_connections, unsigned int connect_msecs)
 {
-	const struct mauth_http_curl_settings settings = { .user_agent = "test/1", .max_connections = max_connections };
+	const struct mauth_http_curl_settings settings = {
+		.user_agent = "test/1", .max_connections = max_connections, .connect_msecs = connect_msecs,
+	};
 
 	*bench = (struct bench){ .log = { .line = on_line, .context = bench, .debug = true } };
 	bench->loop = poll_loop_new();
 	bench->curl = mauth_http_curl_new(&settings, poll_loop_loop(bench->loop), &bench->log);
 	bench->http = mauth_http_curl_http(bench->curl);
+}
+
+static void bench_begin(struct bench *bench, unsigned int max_connections)
+{
+	bench_begin_with(bench, max_connections, 0);
 }
 
 /* Checks that nothing is left on the loop. */
@@ -178,9 +186,9 @@ static inline unsigned int storm(struct bench *bench, enum server server, const 
 
 	for (unsigned int i = 0; i < count; i++) {
 		results[i] = (struct result){ .countdown = &left, .all_done = &done };
-		start_path(bench, &results[i], server, path, 20000);
+		start_path(bench, &results[i], server, path, 60000);
 	}
-	if (!poll_loop_run_until(bench->loop, &done, 25000))
+	if (!poll_loop_run_until(bench->loop, &done, 65000))
 		fail_msg("%u of %u calls were never answered", left, count);
 	for (unsigned int i = 0; i < count; i++) {
 		assert_int_equal(results[i].calls, 1);

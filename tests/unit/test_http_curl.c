@@ -412,7 +412,8 @@ static void many_calls_share_connections(void **state)
 		struct bench bench;
 		unsigned int before;
 
-		bench_begin(&bench, 0);
+		/* A hundred handshakes may take a server on a busy machine longer than the service would wait for one. */
+		bench_begin_with(&bench, 0, 40000);
 		before = connections_of(table[i].server);
 		storm_of_replies(&bench, table[i].server, "/delay/200", table[i].count / slowness(), results);
 		/* Asking over HTTP/1.1 was one connection, too. */
