@@ -26,8 +26,8 @@ struct mauth_field {
  * modernauth_breaker_closed            tenant
  * modernauth_audit_failed              what ("attempts", "reports") required ("yes", "no"): once per write that failed
  * modernauth_audit_recovered           what required: the first write after those
- * modernauth_heartbeat                 tenant breaker ("open", "closed") store ("open", "closed") audit ("ok", "failing"):
- *                                      once a minute for each tenant
+ * modernauth_heartbeat                 tenant breaker ("open", "closed") store ("open", "follows", "closed") audit ("ok",
+ *                                      "failing"): once a minute for each tenant
  * modernauth_enrolment_died            tenant code
  * modernauth_enrolment_expiring        tenant; days_left: once a day each
  * modernauth_credential_expiring       tenant credential ("certificate", "client secret") days_left: once a day each

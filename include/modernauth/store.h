@@ -41,6 +41,8 @@ struct mauth_store_vfuncs {
 struct mauth_store {
 	const struct mauth_store_vfuncs *v;
 	void *context;
+	/* Another process owns the rows: reads see what it writes, and writes fail, except of what several may write. */
+	bool follows;
 };
 
 static inline enum mauth_status mauth_store_get(const struct mauth_store *store, const char *kind, const char *name,

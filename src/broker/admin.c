@@ -3,6 +3,7 @@
 
 #include "core/inventory.h"
 #include "core/mem.h"
+#include "store/sqlite.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,7 +210,7 @@ static void put_store(struct mauth_session *session)
 	}
 	while ((enrolment = mauth_enrolments_next(mauth_vault_enrolments(vault), enrolment)) != NULL)
 		dead += enrolment->code != 0;
-	mauth_wire_str(&session->out, "store", "open");
+	mauth_wire_str(&session->out, "store", mauth_vault_follows(vault) ? "follows another front end's" : "open");
 	mauth_wire_str(&session->out, "key_id", mauth_vault_key_id(vault));
 	mauth_wire_num(&session->out, "enrolments", (int64_t)mauth_enrolments_count(mauth_vault_enrolments(vault)));
 	mauth_wire_num(&session->out, "enrolments_dead", (int64_t)dead);
@@ -282,18 +283,34 @@ static bool verb_maps(struct mauth_session *session, const struct mauth_wire_lin
 	return true;
 }
 
+/* Refuses what has to be done at another front end. */
+static bool is_followed(struct mauth_session *session, uint32_t id)
+{
+	const struct mauth_vault *vault = mauth_broker_vault(session->service->broker);
+	struct mauth_error error;
+
+	if (vault == NULL || !mauth_vault_follows(vault))
+		return false;
+	mauth_fail(&error, MAUTH_CONFIG, 0, "the store belongs to another front end, which this one follows; only exceptions can be "
+		   "changed here");
+	snprintf(error.advice, sizeof(error.advice), "%s", MAUTH_SQLITE_FOLLOWS_ADVICE);
+	admin_fail(session, id, &error);
+	return true;
+}
+
 bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_line *line)
 {
 	static const struct {
 		const char *verb;
 		bool (*handle)(struct mauth_session *session, const struct mauth_wire_line *line);
+		bool owner_only;             /* changes what only the store's owner writes */
 	} verbs[] = {
 		{ "STATUS", verb_status }, { "LIST", admin_list }, { "SHOW", admin_show }, { "FORGET", admin_forget },
-		{ "REVOKE", admin_revoke }, { "ENROLL", admin_enroll }, { "DEVICE-ADD", admin_device_add },
-		{ "DEVICE-LIST", admin_device_list }, { "DEVICE-REMOVE", admin_device_remove },
-		{ "DEVICE-EXPIRE", admin_device_expire }, { "REKEY", admin_rekey }, { "EXPORT", admin_export },
-		{ "IMPORT-LINE", admin_import_line }, { "IMPORT", admin_import }, { "REPORT", admin_report },
-		{ "INVENTORY-FORGET", admin_inventory_forget },
+		{ "REVOKE", admin_revoke, true }, { "ENROLL", admin_enroll, true }, { "DEVICE-ADD", admin_device_add, true },
+		{ "DEVICE-LIST", admin_device_list }, { "DEVICE-REMOVE", admin_device_remove, true },
+		{ "DEVICE-EXPIRE", admin_device_expire, true }, { "REKEY", admin_rekey, true }, { "EXPORT", admin_export },
+		{ "IMPORT-LINE", admin_import_line, true }, { "IMPORT", admin_import, true }, { "REPORT", admin_report },
+		{ "INVENTORY-FORGET", admin_inventory_forget, true },
 		{ "MAPS", verb_maps },
 		{ "EXPLAIN", admin_explain },
 		{ "ALLOW", admin_allow }, { "DISALLOW", admin_disallow }, { "POLICY", admin_policy },
@@ -309,6 +326,8 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 			admin_fail(session, line->id, &session->service->config_error);
 			return true;
 		}
+		if (verbs[i].owner_only && is_followed(session, line->id))
+			return true;
 		return verbs[i].handle(session, line);
 	}
 	return false;

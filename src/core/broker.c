@@ -185,7 +185,8 @@ void mauth_broker_set_vault(struct mauth_broker *broker, struct mauth_vault *vau
 		mauth_enrols_stop(broker->enrols);
 		mauth_logins_leave_vault(broker);
 	}
-	if (vault != NULL) {
+	/* Of a store that we only follow, these are its owner's. */
+	if (vault != NULL && !mauth_vault_follows(vault)) {
 		open_inventory(broker);
 		mauth_enrols_load(broker->enrols);
 	}

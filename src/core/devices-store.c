@@ -44,6 +44,9 @@ static void arm(struct mauth_devices *devices)
 
 void device_mark(struct mauth_devices *devices, struct device *device)
 {
+	/* Whose rows they are writes them. */
+	if (devices->deps.store->follows)
+		return;
 	if (device->changed_link == NULL) {
 		device->changed_next = devices->changed;
 		device->changed_link = &devices->changed;
@@ -75,14 +78,21 @@ void device_erase_later(struct mauth_devices *devices, const char *name)
 	arm(devices);
 }
 
-void device_mark_named(struct mauth_devices *devices, const char *name)
+/* The one in effect that has this row, or NULL. */
+static struct device *device_named(const struct mauth_devices *devices, const char *name)
 {
 	const char *slash = strrchr(name, '/');
 	char *user_name = mauth_strndup(name, (size_t)(slash - name));
 	const struct device_user *user = device_user_named(devices, user_name);
-	struct device *device = user == NULL ? NULL : device_of_user(user, slash + 1);
 
 	free(user_name);
+	return user == NULL ? NULL : device_of_user(user, slash + 1);
+}
+
+void device_mark_named(struct mauth_devices *devices, const char *name)
+{
+	struct device *device = device_named(devices, name);
+
 	if (device != NULL)
 		device_mark(devices, device);
 }
@@ -237,4 +247,32 @@ void mauth_devices_used(struct mauth_devices *devices, const struct mauth_device
 	device->pub.last_service = question->service;
 	mauth_clean_copy(device->pub.last_ip, sizeof(device->pub.last_ip), ip, strlen(ip));
 	device_mark(devices, device);
+}
+
+/* -- following ---------------------------------------------------------------------------------------------- */
+
+enum mauth_status mauth_devices_follow(struct mauth_devices *devices, const struct mauth_store_row *row,
+				       struct mauth_error *error_r)
+{
+	struct device *device = strchr(row->name, '/') == NULL ? NULL : device_named(devices, row->name);
+	struct mauth_device image = { .name = NULL };
+	const char *why;
+
+	if (row->value == NULL) {
+		if (device != NULL)
+			device_drop(devices, device);
+		return MAUTH_OK;
+	}
+	if (device == NULL)
+		return mauth_devices_load(devices, row, error_r);
+	if (!mauth_device_decode(row->value, row->size, &image, &why))
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "device password %s in the store cannot be read: %s", row->name, why);
+	image.next = device->pub.next;
+	memcpy(image.id, device->pub.id, sizeof(image.id));
+	/* Its last use has changed, in most cases: what scrypt has said of it remains true. */
+	if (memcmp(image.verifier, device->pub.verifier, sizeof(image.verifier)) != 0)
+		device->is_known = false;
+	mauth_device_clear(&device->pub);
+	device->pub = image;
+	return MAUTH_OK;
 }

@@ -122,6 +122,9 @@ enum mauth_status mauth_devices_hash(struct mauth_devices *devices, const struct
 enum mauth_status mauth_devices_add_hashed(struct mauth_devices *devices, const struct mauth_device_new *device,
 					   const char *hash, mauth_device_change_fn *done, void *context,
 					   struct mauth_error *error_r);
+/* Another process has written this row, or deleted it (value NULL): it holds, or does no longer, when this returns. */
+enum mauth_status mauth_devices_follow(struct mauth_devices *devices, const struct mauth_store_row *row,
+				       struct mauth_error *error_r);
 /* By id or name (in any ASCII case). They take effect at once, whatever the store says; done is called when the store
  * has it, or has refused it: then it is tried again every minute. MAUTH_USER_UNKNOWN: no such device. */
 enum mauth_status mauth_devices_remove(struct mauth_devices *devices, const char *tenant, const char *user,

@@ -310,6 +310,10 @@ struct mauth_enrol_listener *mauth_enrol_start(struct mauth_enrols *enrols, cons
 		mauth_fail(error_r, MAUTH_CONFIG, 0, "the store is not open");
 		return NULL;
 	}
+	if (mauth_vault_follows(*enrols->deps.vault)) {
+		mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the store belongs to another front end: enrol there");
+		return NULL;
+	}
 	if (enrol != NULL &&
 	    (strcmp(enrol->account, want->account) != 0 || strcmp(enrol->mailbox, want->mailbox) != 0)) {
 		refuse_other_account(enrol, error_r);

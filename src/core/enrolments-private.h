@@ -29,6 +29,8 @@ struct mauth_enrolments {
 
 /* The enrolment, made empty if there is none. */
 struct mauth_enrolment *enrolment_get(struct mauth_enrolments *enrolments, const char *tenant, const char *account);
+/* Of a row; the caller frees *tenant_r. */
+bool enrolment_split_name(const char *name, char **tenant_r, const char **account_r);
 /* Writes its row, the sealed token (NULL: the row with the old one stays), and further rows. enrolment NULL: writes nothing and
  * calls done all the same. */
 void enrolment_write_rows(struct mauth_enrolments *enrolments, const struct mauth_enrolment *enrolment,

@@ -57,7 +57,7 @@ void enrolment_write_rows(struct mauth_enrolments *enrolments, const struct maut
 }
 
 /* "tenant/account": the account has no slash before its "@" that could be taken for the tenant's, whose name has none. */
-static bool split_name(const char *name, char **tenant_r, const char **account_r)
+bool enrolment_split_name(const char *name, char **tenant_r, const char **account_r)
 {
 	const char *slash = strchr(name, '/');
 
@@ -86,7 +86,7 @@ enum mauth_status mauth_enrolments_load(struct mauth_enrolments *enrolments, con
 	int64_t code = 0;
 	char *tenant;
 
-	if (root == NULL || !split_name(row->name, &tenant, &account)) {
+	if (root == NULL || !enrolment_split_name(row->name, &tenant, &account)) {
 		json_decref(root);
 		return mauth_fail(error_r, MAUTH_CONFIG, 0, "the store's enrolment \"%.100s\" cannot be read", row->name);
 	}

@@ -408,7 +408,8 @@ void mauth_enrolments_refusal(struct mauth_enrolments *enrolments, const char *t
 		enrolment->refusal = mauth_new(sizeof(*enrolment->refusal));
 	*enrolment->refusal = *error;
 	enrolment->refusal_until = mauth_mono_msecs(enrolments->deps.loop) + REFUSAL_MSECS;
-	if (is_the_end(code) && enrolment->code == 0)
+	/* With an older token than the one that is there now, perhaps: whose rows they are finds out. */
+	if (is_the_end(code) && enrolment->code == 0 && !enrolments->deps.store->follows)
 		died(enrolments, enrolment, error, code);
 }
 
@@ -445,5 +446,44 @@ enum mauth_status mauth_enrolments_remove(struct mauth_enrolments *enrolments, c
 	mauth_store_write(enrolments->deps.store, rows, 2, removed_done,
 			  write_new(enrolments, tenant, account, NULL, done, context));
 	free(name);
+	return MAUTH_OK;
+}
+
+/* -- following ---------------------------------------------------------------------------------------------- */
+
+bool mauth_enrolments_follows(const struct mauth_enrolments *enrolments)
+{
+	return enrolments->deps.store->follows;
+}
+
+enum mauth_status mauth_enrolments_follow(struct mauth_enrolments *enrolments, const struct mauth_store_row *row,
+					  struct mauth_error *error_r)
+{
+	struct mauth_enrolment *enrolment;
+	int64_t enrolled_at = 0;
+	const char *account;
+	char *tenant;
+
+	if (!enrolment_split_name(row->name, &tenant, &account))
+		return mauth_fail(error_r, MAUTH_CONFIG, 0, "the store's enrolment \"%.100s\" cannot be read", row->name);
+	enrolment = find(enrolments, tenant, account);
+	free(tenant);
+	if (row->value == NULL) {
+		if (enrolment != NULL) {
+			mauth_table_remove(&enrolments->table, &enrolment->node);
+			enrolment_free(enrolment);
+		}
+		return MAUTH_OK;
+	}
+	if (enrolment == NULL)
+		return mauth_enrolments_load(enrolments, row, error_r);
+	enrolled_at = enrolment->enrolled_at;
+	enrolment->code = 0;
+	if (mauth_enrolments_load(enrolments, row, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	/* There is another refresh token now: what Entra said of the one before is about that. */
+	forget_refusal(enrolment);
+	if (enrolment->enrolled_at != enrolled_at)
+		enrolment->generation++;
 	return MAUTH_OK;
 }

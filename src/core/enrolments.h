@@ -50,6 +50,12 @@ void mauth_enrolments_free(struct mauth_enrolments **enrolments);
 enum mauth_status mauth_enrolments_load(struct mauth_enrolments *enrolments, const struct mauth_store_row *row,
 					struct mauth_error *error_r);
 
+/* Another process has written this row, or deleted it (value NULL). */
+enum mauth_status mauth_enrolments_follow(struct mauth_enrolments *enrolments, const struct mauth_store_row *row,
+					  struct mauth_error *error_r);
+/* Are the rows another process's, so that refresh tokens are used here, but not renewed? */
+bool mauth_enrolments_follows(const struct mauth_enrolments *enrolments);
+
 /* NULL: none. */
 const struct mauth_enrolment *mauth_enrolments_find(const struct mauth_enrolments *enrolments, const char *tenant,
 						    const char *account);

@@ -287,3 +287,43 @@ void mauth_exceptions_tend(struct mauth_exceptions *exceptions, mauth_exception_
 			start(exceptions, WRITE_DELETE, removed, NULL, NULL);
 	}
 }
+
+/* -- following ---------------------------------------------------------------------------------------------- */
+
+/* Added or removed here, and the disk not yet done with it: what is here is newer. */
+static bool is_under_way(const struct mauth_exceptions *exceptions, const char *id)
+{
+	for (const struct exception *removed = exceptions->removed; removed != NULL; removed = removed->next) {
+		if (strcmp(removed->pub.id, id) == 0)
+			return true;
+	}
+	for (const struct exception_write *write = exceptions->writes; write != NULL; write = write->next) {
+		if (strcmp(write->exception->pub.id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
+enum mauth_status mauth_exceptions_follow(struct mauth_exceptions *exceptions, const struct mauth_store_row *row,
+					  struct mauth_error *error_r)
+{
+	struct exception **at = &exceptions->newest, *exception;
+	enum mauth_status status;
+
+	if (is_under_way(exceptions, row->name))
+		return MAUTH_OK;
+	while (*at != NULL && strcmp((*at)->pub.id, row->name) != 0)
+		at = &(*at)->next;
+	exception = *at;
+	/* A new row beside the old one: if it cannot be read, what is known goes on. */
+	status = row->value == NULL ? MAUTH_OK : mauth_exceptions_load(exceptions, row, error_r);
+	if (status != MAUTH_OK || exception == NULL)
+		return status;
+	/* The new one may have been put in front of it. */
+	for (at = &exceptions->newest; *at != exception; at = &(*at)->next)
+		;
+	*at = exception->next;
+	exceptions->count--;
+	exception_free(exception);
+	return MAUTH_OK;
+}

@@ -85,6 +85,9 @@ enum mauth_status mauth_exceptions_add(struct mauth_exceptions *exceptions, cons
 /* Out of effect when this returns. MAUTH_USER_UNKNOWN: there is none of that id. */
 enum mauth_status mauth_exceptions_remove(struct mauth_exceptions *exceptions, const char *id,
 					  mauth_exception_change_fn *done, void *context, struct mauth_error *error_r);
+/* Another process has written this row, or deleted it (value NULL): it holds, or does no longer, when this returns. */
+enum mauth_status mauth_exceptions_follow(struct mauth_exceptions *exceptions, const struct mauth_store_row *row,
+					  struct mauth_error *error_r);
 /* To be called every few seconds: calls ended (error NULL) once for each that has come to its end, deletes those of
  * long ago, and tries again what the store would not have. */
 void mauth_exceptions_tend(struct mauth_exceptions *exceptions, mauth_exception_change_fn *ended, void *context);

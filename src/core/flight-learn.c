@@ -195,6 +195,11 @@ static void keep_rotation(struct flight *flight)
 		flight_finish(flight, MAUTH_TEMPORARY);
 		return;
 	}
+	/* Entra takes the old one as well (entra-docs refresh-tokens.md): whose rows they are renews it. */
+	if (mauth_enrolments_follows(enrolments)) {
+		flight_finish(flight, MAUTH_OK);
+		return;
+	}
 	flight->rotation = mauth_new(sizeof(*flight->rotation));
 	flight->rotation->flight = flight;
 	mauth_enrolments_rotated(enrolments, flight->tenant->name, flight->group->upn, flight->generation,

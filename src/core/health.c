@@ -31,7 +31,9 @@ void mauth_health_audit(struct mauth_broker *broker, const char *what, enum maut
 
 static const char *store_state(const struct mauth_broker *broker)
 {
-	return broker->vault == NULL ? "closed" : "open";
+	if (broker->vault == NULL)
+		return "closed";
+	return mauth_vault_follows(broker->vault) ? "follows" : "open";
 }
 
 void mauth_health_tend(struct mauth_broker *broker)

@@ -4,6 +4,7 @@
 #include "core/notices.h"
 #include "core/record.h"
 #include "core/request.h"
+#include "core/vault.h"
 
 #include <string.h>
 
@@ -84,12 +85,15 @@ static void exception_ended(const struct mauth_exception *exception, const struc
 static void tend(void *context)
 {
 	struct mauth_broker *broker = context;
+	bool follows = broker->vault != NULL && mauth_vault_follows(broker->vault);
 
 	broker->tend = NULL;
 	tend_credentials(broker);
 	mauth_health_tend(broker);
-	mauth_notices_tend(broker->notices);
-	if (broker->enrolments != NULL && !broker->paused)
+	/* Front ends that share a store do not all say, or renew, the same. */
+	if (!follows)
+		mauth_notices_tend(broker->notices);
+	if (broker->enrolments != NULL && !broker->paused && !follows)
 		mauth_enrolments_tend(broker->enrolments, KEEP_ALIVE_MAX, keep_alive, broker);
 	if (broker->vault != NULL && !broker->paused)
 		mauth_exceptions_tend(mauth_vault_exceptions(broker->vault), exception_ended, broker);

@@ -148,6 +148,8 @@ static enum mauth_status read_keyring(struct mauth_vault *vault, struct mauth_er
 	status = is_empty(vault, &empty, error_r);
 	if (status != MAUTH_OK)
 		return status;
+	if (vault->deps.store->follows)
+		return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "there is no key file yet: %s", file->name);
 	if (empty)
 		return create_keyring(vault, error_r);
 	mauth_fail(error_r, MAUTH_CONFIG, 0, "the store has something in it, but its key is missing: %s", file->name);
@@ -215,6 +217,8 @@ static enum mauth_status read_device_key(struct mauth_vault *vault, struct mauth
 		if (!empty)
 			return mauth_fail(error_r, MAUTH_CONFIG, 0, "the store is damaged: its row meta/verifier-key is "
 					  "missing; restore a backup");
+		if (vault->deps.store->follows)
+			return mauth_fail(error_r, MAUTH_TEMPORARY, 0, "the store is still being made");
 		mauth_verifier_key_new(&vault->device_key);
 		write_device_key(vault);
 		return MAUTH_OK;
@@ -294,7 +298,7 @@ enum mauth_status mauth_vault_open(const struct mauth_vault_deps *deps, struct m
 		mauth_vault_free(&vault);
 		return status;
 	}
-	if (mauth_keyring_count(vault->keyring) > 1)
+	if (mauth_keyring_count(vault->keyring) > 1 && !deps->store->follows)
 		vault_reseal(vault, NULL, NULL);
 	*vault_r = vault;
 	return MAUTH_OK;
@@ -321,6 +325,42 @@ void mauth_vault_free(struct mauth_vault **vault)
 	mauth_wipe(&v->device_key, sizeof(v->device_key));
 	free(v);
 	*vault = NULL;
+}
+
+bool mauth_vault_follows(const struct mauth_vault *vault)
+{
+	return vault->deps.store->follows;
+}
+
+static enum mauth_status follow_link(struct mauth_vault *vault, const struct mauth_store_row *row, struct mauth_error *error_r)
+{
+	const char *slash = strchr(row->name, '/');
+	char *tenant;
+
+	if (row->value != NULL || slash == NULL)
+		return load_link(vault, row, error_r);
+	tenant = mauth_strndup(row->name, (size_t)(slash - row->name));
+	if (link_find(vault, tenant, slash + 1) != NULL)
+		mauth_vault_set_link(vault, tenant, slash + 1, NULL, NULL);
+	free(tenant);
+	return MAUTH_OK;
+}
+
+enum mauth_status mauth_vault_follow(struct mauth_vault *vault, const struct mauth_store_row *row, bool *reopen_r,
+				     struct mauth_error *error_r)
+{
+	*reopen_r = false;
+	if (strcmp(row->kind, MAUTH_ENROLMENT_KIND) == 0)
+		return mauth_enrolments_follow(vault->enrolments, row, error_r);
+	if (strcmp(row->kind, MAUTH_DEVICE_KIND) == 0)
+		return mauth_devices_follow(vault->devices, row, error_r);
+	if (strcmp(row->kind, MAUTH_EXCEPTION_KIND) == 0)
+		return mauth_exceptions_follow(vault->exceptions, row, error_r);
+	if (strcmp(row->kind, MAUTH_LINK_KIND) == 0)
+		return follow_link(vault, row, error_r);
+	/* Of another store (import), or sealed under a fresh key. */
+	*reopen_r = strcmp(row->kind, MAUTH_META_KIND) == 0 && strcmp(row->name, VAULT_VERIFIER_KEY) == 0;
+	return MAUTH_OK;
 }
 
 struct mauth_enrolments *mauth_vault_enrolments(struct mauth_vault *vault)

@@ -43,6 +43,13 @@ enum mauth_status mauth_vault_open(const struct mauth_vault_deps *deps, struct m
 /* Writes under way go on. */
 void mauth_vault_free(struct mauth_vault **vault);
 
+/* Does another process own the rows? */
+bool mauth_vault_follows(const struct mauth_vault *vault);
+/* Another process has written this row, or deleted it (value NULL). MAUTH_CONFIG: it cannot be read, and nothing has changed.
+ * *reopen_r: what everything else hangs on has changed, and the vault must be opened anew. */
+enum mauth_status mauth_vault_follow(struct mauth_vault *vault, const struct mauth_store_row *row, bool *reopen_r,
+				     struct mauth_error *error_r);
+
 struct mauth_enrolments *mauth_vault_enrolments(struct mauth_vault *vault);
 struct mauth_devices *mauth_vault_devices(struct mauth_vault *vault);
 struct mauth_exceptions *mauth_vault_exceptions(struct mauth_vault *vault);

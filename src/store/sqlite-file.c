@@ -270,9 +270,7 @@ static enum mauth_status read_version(sqlite3 *db, const char *path, int *versio
 	return status;
 }
 
-/* The last connection that closes moves the log into the file; the reader is never to do that, least of all with a file
- * that is being refused. */
-static enum mauth_status open_reader(const char *path, sqlite3 **reader_r, struct mauth_error *error_r)
+enum mauth_status mauth_sqlite_open_reader(const char *path, sqlite3 **reader_r, struct mauth_error *error_r)
 {
 	enum mauth_status status = open_db(path, SQLITE_OPEN_READONLY, READ_BUSY_MSECS, reader_r, error_r);
 
@@ -455,7 +453,7 @@ enum mauth_status mauth_sqlite_connect(const char *path, int dir_fd, const struc
 	enum mauth_status status = find_or_create(path, dir_fd, log, error_r);
 
 	if (status == MAUTH_OK)
-		status = open_reader(path, &reader, error_r);
+		status = mauth_sqlite_open_reader(path, &reader, error_r);
 	if (status == MAUTH_OK)
 		status = check_content(reader, path, error_r);
 	if (status == MAUTH_OK)
@@ -470,4 +468,58 @@ enum mauth_status mauth_sqlite_connect(const char *path, int dir_fd, const struc
 	*reader_r = reader;
 	*writer_r = writer;
 	return MAUTH_OK;
+}
+
+/* -- somebody else's -- */
+
+static enum mauth_status check_same_version(sqlite3 *reader, const char *path, struct mauth_error *error_r)
+{
+	int version = 0;
+	enum mauth_status status = read_version(reader, path, &version, error_r);
+
+	if (status != MAUTH_OK || version == mauth_sqlite_schema_version)
+		return status;
+	return mauth_advise(error_r, mauth_fail(error_r, MAUTH_CONFIG, 0,
+						"%.300s is kept by another version (schema %d, this version knows %d)", path,
+						version, mauth_sqlite_schema_version),
+			    "install the same version on all front ends that share the store");
+}
+
+enum mauth_status mauth_sqlite_join(const char *path, sqlite3 **reader_r, sqlite3 **writer_r, struct mauth_error *error_r)
+{
+	sqlite3 *reader = NULL, *writer = NULL;
+	enum mauth_status status;
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return mauth_advise(error_r, mauth_fail(error_r, MAUTH_TEMPORARY, errno, "%.300s: %s", path, strerror(errno)),
+				    "the process that has locked its directory makes it; wait for that");
+	status = check_file(path, &st, error_r);
+	if (status == MAUTH_OK)
+		status = mauth_sqlite_open_reader(path, &reader, error_r);
+	if (status == MAUTH_OK)
+		status = check_same_version(reader, path, error_r);
+	if (status == MAUTH_OK)
+		status = open_writer(path, &writer, error_r);
+	if (status != MAUTH_OK) {
+		(void)sqlite3_close(reader);
+		(void)sqlite3_close(writer);
+		return status;
+	}
+	/* Its owner does that. */
+	(void)sqlite3_db_config(writer, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	*reader_r = reader;
+	*writer_r = writer;
+	return MAUTH_OK;
+}
+
+bool mauth_sqlite_is_free(const char *dir)
+{
+	struct mauth_error error;
+	int fd;
+
+	if (mauth_sqlite_lock(dir, &fd, &error) != MAUTH_OK)
+		return false;
+	close(fd);
+	return true;
 }

@@ -29,6 +29,13 @@ enum mauth_status mauth_sqlite_migrate(sqlite3 *db, const char *path, const char
 /* Checks dir and locks it, until *fd_r is closed. */
 enum mauth_status mauth_sqlite_lock(const char *dir, int *fd_r, struct mauth_error *error_r);
 
+/* A connection that reads. The last connection that closes moves the log into the file; this one is never to do that, least of
+ * all with a file that is being refused. */
+enum mauth_status mauth_sqlite_open_reader(const char *path, sqlite3 **reader_r, struct mauth_error *error_r);
+
+/* Two connections to a database that another process has made, and keeps. */
+enum mauth_status mauth_sqlite_join(const char *path, sqlite3 **reader_r, sqlite3 **writer_r, struct mauth_error *error_r);
+
 /* Two connections to the database at path in the locked directory dir_fd, which is there, whole, and up to date. */
 enum mauth_status mauth_sqlite_connect(const char *path, int dir_fd, const struct mauth_log *log, sqlite3 **reader_r,
 				       sqlite3 **writer_r, struct mauth_error *error_r);
@@ -43,6 +50,7 @@ struct sqlite_writes {
 	const struct mauth_worker *worker;
 	const struct mauth_log *log;
 	const char *path;
+	const char *shared;             /* the only kind that may be written; NULL: all */
 	sqlite3 *db;                    /* from the first write on only within jobs */
 	sqlite3_stmt *put, *remove;
 	struct sqlite_write *first, *last;

@@ -2,6 +2,7 @@
 #include "store/sqlite-private.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -60,6 +61,13 @@ static void copy_row(struct row *row, const struct mauth_store_row *from)
 		row->value = mauth_secret_new(from->value, from->size);
 }
 
+static void refuse_shared(struct sqlite_write *write, const char *path)
+{
+	write->refused = mauth_new(sizeof(*write->refused));
+	mauth_fail(write->refused, MAUTH_TEMPORARY, 0, "%.300s belongs to another front end, which this one follows", path);
+	snprintf(write->refused->advice, sizeof(write->refused->advice), "%s", MAUTH_SQLITE_FOLLOWS_ADVICE);
+}
+
 static void refuse(struct sqlite_write *write, size_t index)
 {
 	write->refused = mauth_new(sizeof(*write->refused));
@@ -67,11 +75,25 @@ static void refuse(struct sqlite_write *write, size_t index)
 		   "more than %u octets", index + 1, MAUTH_STORE_VALUE_MAX);
 }
 
-static struct sqlite_write *write_new(const struct mauth_store_row *rows, size_t count)
+static bool may_write(const struct sqlite_writes *writes, const struct mauth_store_row *rows, size_t count)
+{
+	for (size_t i = 0; writes->shared != NULL && i < count; i++) {
+		if (strcmp(rows[i].kind, writes->shared) != 0)
+			return false;
+	}
+	return true;
+}
+
+static struct sqlite_write *write_new(const struct sqlite_writes *writes, const struct mauth_store_row *rows, size_t count)
 {
 	struct sqlite_write *write;
 	size_t i;
 
+	if (!may_write(writes, rows, count)) {
+		write = mauth_new(sizeof(*write));
+		refuse_shared(write, writes->path);
+		return write;
+	}
 	for (i = 0; i < count && row_ok(&rows[i]); i++)
 		;
 	if (i < count) {
@@ -250,7 +272,7 @@ static void done(void *context)
 void mauth_sqlite_write(struct sqlite_writes *writes, const struct mauth_store_row *rows, size_t count,
 			mauth_store_done_fn *done_fn, void *context)
 {
-	struct sqlite_write *write = write_new(rows, count);
+	struct sqlite_write *write = write_new(writes, rows, count);
 
 	write->done = done_fn;
 	write->context = context;

@@ -9,7 +9,7 @@
 struct mauth_sqlite {
 	struct mauth_store store;
 	char *path;
-	int lock_fd;                    /* the directory, locked */
+	int lock_fd;                    /* the directory, locked; -1: another process has it */
 	const struct mauth_log *log;
 	sqlite3 *reader;
 	sqlite3_stmt *get, *all, *of_kind;
@@ -162,6 +162,10 @@ static void close_writer(struct mauth_sqlite *sqlite)
 
 	if (sqlite->writes.db == NULL)
 		return;
+	if (sqlite->lock_fd < 0) {
+		(void)sqlite3_close(sqlite->writes.db);
+		return;
+	}
 	rc = sqlite3_wal_checkpoint_v2(sqlite->writes.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	if (rc != SQLITE_OK) {
 		(void)mauth_sqlite_fail(sqlite->writes.db, rc, sqlite->path, "completed at the end", &error);
@@ -172,21 +176,23 @@ static void close_writer(struct mauth_sqlite *sqlite)
 	(void)sqlite3_close(sqlite->writes.db);
 }
 
-enum mauth_status mauth_sqlite_open(const char *dir, const struct mauth_worker *worker, const struct mauth_log *log,
-				    struct mauth_sqlite **r, struct mauth_error *error_r)
+static struct mauth_sqlite *sqlite_new(const char *dir, int lock_fd, const char *shared, const struct mauth_worker *worker,
+				       const struct mauth_log *log)
 {
 	struct mauth_sqlite *sqlite = mauth_new(sizeof(*sqlite));
-	enum mauth_status status = mauth_sqlite_lock(dir, &sqlite->lock_fd, error_r);
 
-	if (status != MAUTH_OK) {
-		free(sqlite);
-		return status;
-	}
-	sqlite->store = (struct mauth_store){ .v = &vfuncs, .context = sqlite };
+	sqlite->lock_fd = lock_fd;
+	sqlite->store = (struct mauth_store){ .v = &vfuncs, .context = sqlite, .follows = lock_fd < 0 };
 	sqlite->path = mauth_printf("%s/modernauth.db", dir);
 	sqlite->log = log;
-	sqlite->writes = (struct sqlite_writes){ .worker = worker, .log = log, .path = sqlite->path };
-	status = mauth_sqlite_connect(sqlite->path, sqlite->lock_fd, log, &sqlite->reader, &sqlite->writes.db, error_r);
+	sqlite->writes = (struct sqlite_writes){ .worker = worker, .log = log, .path = sqlite->path, .shared = shared };
+	return sqlite;
+}
+
+/* status: of the connections. */
+static enum mauth_status use(struct mauth_sqlite *sqlite, enum mauth_status status, struct mauth_sqlite **r,
+			     struct mauth_error *error_r)
+{
 	if (status == MAUTH_OK)
 		status = prepare_reads(sqlite, error_r);
 	if (status == MAUTH_OK)
@@ -197,6 +203,30 @@ enum mauth_status mauth_sqlite_open(const char *dir, const struct mauth_worker *
 	}
 	*r = sqlite;
 	return MAUTH_OK;
+}
+
+enum mauth_status mauth_sqlite_open(const char *dir, const struct mauth_worker *worker, const struct mauth_log *log,
+				    struct mauth_sqlite **r, struct mauth_error *error_r)
+{
+	int lock_fd;
+	enum mauth_status status = mauth_sqlite_lock(dir, &lock_fd, error_r);
+	struct mauth_sqlite *sqlite;
+
+	if (status != MAUTH_OK)
+		return status;
+	sqlite = sqlite_new(dir, lock_fd, NULL, worker, log);
+	status = mauth_sqlite_connect(sqlite->path, lock_fd, log, &sqlite->reader, &sqlite->writes.db, error_r);
+	return use(sqlite, status, r, error_r);
+}
+
+enum mauth_status mauth_sqlite_open_shared(const char *dir, const char *shared, const struct mauth_worker *worker,
+					   const struct mauth_log *log, struct mauth_sqlite **r,
+					   struct mauth_error *error_r)
+{
+	struct mauth_sqlite *sqlite = sqlite_new(dir, -1, shared, worker, log);
+	enum mauth_status status = mauth_sqlite_join(sqlite->path, &sqlite->reader, &sqlite->writes.db, error_r);
+
+	return use(sqlite, status, r, error_r);
 }
 
 const struct mauth_store *mauth_sqlite_store(struct mauth_sqlite *sqlite)
@@ -216,7 +246,8 @@ void mauth_sqlite_close(struct mauth_sqlite **sqlite_p)
 	*sqlite_p = NULL;
 	close_reader(sqlite);
 	close_writer(sqlite);
-	close(sqlite->lock_fd);
+	if (sqlite->lock_fd >= 0)
+		close(sqlite->lock_fd);
 	free(sqlite->path);
 	free(sqlite);
 }

@@ -10,6 +10,8 @@
 
 struct mauth_sqlite;
 
+#define MAUTH_SQLITE_FOLLOWS_ADVICE "do it at the front end that owns the store: fuser -v of state_dir names its process"
+
 /* Opens the database in dir, or creates it; checks the whole of it, and brings it to the schema of this version. dir
  * must exist, be the caller's and closed to others; it is locked, so that no second process takes its picture of the
  * same rows. Not to be carried over a fork. worker and log live longer than the store.
@@ -18,6 +20,14 @@ struct mauth_sqlite;
  * file that is damaged, somebody else's or of a newer version is left exactly as it is. */
 enum mauth_status mauth_sqlite_open(const char *dir, const struct mauth_worker *worker, const struct mauth_log *log,
 				    struct mauth_sqlite **r, struct mauth_error *error_r);
+/* The same for a database that another process has locked and keeps: nothing is created, upgraded or checked through. Only
+ * rows of kind shared can be written: those that several processes may write, as each row of it is made by one of them and
+ * then only deleted. */
+enum mauth_status mauth_sqlite_open_shared(const char *dir, const char *shared, const struct mauth_worker *worker,
+					   const struct mauth_log *log, struct mauth_sqlite **r,
+					   struct mauth_error *error_r);
+/* Is there nobody who has locked dir? */
+bool mauth_sqlite_is_free(const char *dir);
 /* The seam, which lives as long as sqlite. A write that fails takes those that were to be committed with it along; the
  * next one tries again. What may end by itself (no space, another process's lock, a failing disk) is
  * MAUTH_TEMPORARY. */

@@ -291,3 +291,8 @@ const char *fake_store_history(const struct fake_store *store)
 {
 	return store->history.data;
 }
+
+void fake_store_follow(struct fake_store *store, bool follows)
+{
+	store->store.follows = follows;
+}

@@ -21,6 +21,9 @@ unsigned int fake_store_finish(struct fake_store *store);
 /* Writes that end from now on fail with MAUTH_TEMPORARY and this text, which must live on; NULL: they succeed again. */
 void fake_store_fail(struct fake_store *store, const char *text);
 
+/* Another process owns the rows from now on, or this one again. */
+void fake_store_follow(struct fake_store *store, bool follows);
+
 /* Puts a row there, as if it had been written long ago. value NULL: the row goes. */
 void fake_store_put(struct fake_store *store, const char *kind, const char *name, const char *value);
 /* The value of a row, NULL if there is none. Lives until the next write ends. */
