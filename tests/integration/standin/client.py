@@ -13,7 +13,7 @@ import urllib.parse
 from .entra_model import sha256    # noqa: F401 (for tests: sha256("text") as the records have it)
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 class ControlError(Exception):
