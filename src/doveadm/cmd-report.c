@@ -109,45 +109,89 @@ static void print_line(const struct mauth_report_cell *cells, void *context)
 	} T_END;
 }
 
-static bool fetch(struct mauth_command *cmd, const struct mauth_admin_field *fields, struct mauth_report *report)
+/* --- asking -------------------------------------------------------------------------------------------------- */
+
+#define PROGRESS_MSECS 200
+
+struct asking {
+	struct mauth_command *cmd;
+	struct mauth_report *report;
+	struct mauth_live live;
+	int64_t rows, total, drawn_at;   /* total 0: the broker has not said */
+};
+
+static void draw(struct asking *asking)
+{
+	int64_t now = mauth_monotonic_msecs();
+	const char *line;
+
+	if (!asking->live.is_tty || now < asking->drawn_at + PROGRESS_MSECS)
+		return;
+	asking->drawn_at = now;
+	T_BEGIN {
+		line = asking->total > 0 ?
+			t_strdup_printf("reading the inventory: %lld of %lld rows", (long long)asking->rows, (long long)asking->total) :
+			t_strdup_printf("reading the inventory: %lld rows", (long long)asking->rows);
+		mauth_live_draw(&asking->live, &line, 1);
+	} T_END;
+}
+
+typedef enum mauth_status take_fn(struct mauth_report *report, const struct mauth_admin_reply *reply, struct mauth_error *error_r);
+
+static bool take_rows(struct asking *asking, take_fn *take)
 {
 	const struct mauth_admin_reply *reply;
-	int64_t rows = 0, said;
 	struct mauth_error error;
+	int64_t said;
 
 	i_zero(&error);
-	if (!mauth_command_ask(cmd, "REPORT", fields))
-		return FALSE;
-	for (;;) {
-		if (!mauth_command_next(cmd, &reply))
+	while (mauth_command_next(asking->cmd, &reply)) {
+		if (reply->kind == MAUTH_ADMIN_NOTE)
+			(void)mauth_admin_num(reply, "total", &asking->total);
+		if (reply->kind == MAUTH_ADMIN_OK) {
+			if (!mauth_admin_num(reply, "rows", &said) || said == asking->rows)
+				return TRUE;
+			mauth_command_fail_text(MAUTH_PROTOCOL, "the broker sent %lld rows and says they are %lld",
+						(long long)asking->rows, (long long)said);
 			return FALSE;
-		if (reply->kind == MAUTH_ADMIN_OK)
-			break;
+		}
 		if (reply->kind != MAUTH_ADMIN_ROW)
 			continue;
-		if (mauth_report_add(report, reply, &error) != MAUTH_OK) {
+		if (take(asking->report, reply, &error) != MAUTH_OK) {
 			mauth_command_fail(&error);
 			return FALSE;
 		}
-		rows++;
+		asking->rows++;
+		draw(asking);
 	}
-	if (mauth_admin_num(reply, "rows", &said) && said != rows) {
-		mauth_command_fail_text(MAUTH_PROTOCOL, "the broker sent %lld rows and says they are %lld", (long long)rows,
-					(long long)said);
-		return FALSE;
-	}
-	return TRUE;
+	return FALSE;
+}
+
+/* Every ROW of the answer goes to take. */
+static bool fetch(struct mauth_command *cmd, const char *verb, const struct mauth_admin_field *fields,
+		  struct mauth_report *report, take_fn *take)
+{
+	struct asking asking = { .cmd = cmd, .report = report };
+	bool good;
+
+	mauth_live_init(&asking.live);
+	good = mauth_command_ask(cmd, verb, fields) && take_rows(&asking, take);
+	mauth_live_end(&asking.live, TRUE);
+	return good;
 }
 
 static void print_report(struct mauth_command *cmd, struct mauth_report *report, enum mauth_report_group group, bool csv)
 {
 	struct printing printing = { .cmd = cmd, .columns = mauth_report_columns(group), .csv = csv };
+	struct mauth_error error;
 
+	i_zero(&error);
 	if (csv)
 		write_headers(printing.columns);
 	else
 		print_headers(&printing);
-	mauth_report_run(report, group, print_line, &printing);
+	if (mauth_report_run(report, group, print_line, &printing, &error) != MAUTH_OK)
+		mauth_command_fail(&error);
 	if (csv && (fflush(stdout) != 0 || ferror(stdout) != 0)) {
 		i_error("writing to stdout failed: %m");
 		doveadm_exit_code = EX_IOERR;
@@ -195,7 +239,7 @@ void mauth_cmd_report(struct doveadm_cmd_context *cctx)
 		{ "days", group == MAUTH_REPORT_DAY ? "yes" : NULL }, { NULL, NULL }
 	};
 	report = mauth_report_new();
-	if (mauth_command_connect(&cmd, 0) && fetch(&cmd, fields, report))
+	if (mauth_command_connect(&cmd, 0) && fetch(&cmd, "REPORT", fields, report, mauth_report_add))
 		print_report(&cmd, report, group, csv);
 	mauth_report_free(&report);
 	mauth_command_deinit(&cmd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #ifndef MAUTH_DOVEADM_REPORT_H
 #define MAUTH_DOVEADM_REPORT_H
-/* The rows of the broker's inventory, sorted and put together for a person or a program. Some 400 octets of memory a
- * row, of which the broker has no more than its inventory_max. */
+/* The rows of the broker's inventory, sorted and put together for a person or a program. However many there are, they take
+ * some MB of memory; the rest is on disk while this lives (report-db.h). */
 
 #include "modernauth/admin.h"
 
@@ -33,14 +33,23 @@ struct mauth_report_cell {
 };
 
 struct mauth_report;
+/* What fails here is said by what follows. */
 struct mauth_report *mauth_report_new(void);
 void mauth_report_free(struct mauth_report **report);
-/* Copies a ROW of the broker. MAUTH_PROTOCOL: it lacks something. */
+/* Keeps a ROW of the broker: of the inventory, or of a day. MAUTH_PROTOCOL: it lacks something. MAUTH_TEMPORARY: there is
+ * no room on disk. */
 enum mauth_status mauth_report_add(struct mauth_report *report, const struct mauth_admin_reply *reply,
 				   struct mauth_error *error_r);
 /* One line of the report, with a cell for each column; they live during the call. */
 typedef void mauth_report_fn(const struct mauth_report_cell *cells, void *context);
-/* Rows: last seen first. Groups: most logins first. Days: in order. */
-void mauth_report_run(struct mauth_report *report, enum mauth_report_group group, mauth_report_fn *fn, void *context);
+/* Rows: last seen first. Groups: most logins first. Days: in order. MAUTH_TEMPORARY: there is no room on disk, and lines may
+ * be missing. */
+enum mauth_status mauth_report_run(struct mauth_report *report, enum mauth_report_group group, mauth_report_fn *fn,
+				   void *context, struct mauth_error *error_r);
+
+/* The database with it: tables "seen" and "day" with columns named as in the broker's rows, for whoever puts it together
+ * in other ways. */
+struct report_db;
+struct report_db *mauth_report_db(struct mauth_report *report);
 
 #endif

@@ -28,7 +28,7 @@ ONLY_IN = {
     "sys/socket.h": ["src/net/", "src/client/", "src/broker/", "src/compat/"],
     "netdb.h": ["src/net/"],
     "pthread.h": ["src/store/worker.c"],
-    "sqlite3.h": ["src/store/"],
+    "sqlite3.h": ["src/store/", "src/doveadm/report-db.c"],
 }
 
 # Who may call mauth_secret_expose(), and for what.

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The rows of the inventory, sorted and put together. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -89,12 +91,13 @@ static void groups_count_what_is_different(void **state)
 		struct mauth_report *report = mauth_report_new();
 		struct output out = { .used = 0 };
 		enum mauth_report_group group;
+		struct mauth_error error;
 
 		for (size_t n = 0; n < sizeof(some) / sizeof(some[0]); n++)
 			add(report, &some[n]);
 		assert_true(mauth_report_group_parse(cases[i].group, &group));
 		out.columns = mauth_report_columns(group);
-		mauth_report_run(report, group, print, &out);
+		assert_int_equal(mauth_report_run(report, group, print, &out, &error), MAUTH_OK);
 		assert_string_equal(out.text, cases[i].expected);
 		mauth_report_free(&report);
 	}
@@ -105,8 +108,9 @@ static void nothing_is_a_report_too(void **state)
 	for (unsigned int group = 0; group < MAUTH_REPORT_GROUPS; group++) {
 		struct mauth_report *report = mauth_report_new();
 		struct output out = { .columns = mauth_report_columns((enum mauth_report_group)group) };
+		struct mauth_error error;
 
-		mauth_report_run(report, (enum mauth_report_group)group, print, &out);
+		assert_int_equal(mauth_report_run(report, (enum mauth_report_group)group, print, &out, &error), MAUTH_OK);
 		assert_int_equal(out.used, 0);
 		mauth_report_free(&report);
 	}
@@ -116,6 +120,7 @@ static void many_groups(void **state)
 {
 	struct mauth_report *report = mauth_report_new();
 	struct output out = { .used = 0 };
+	struct mauth_error error;
 	unsigned int lines = 0;
 	char user[32];
 
@@ -127,7 +132,7 @@ static void many_groups(void **state)
 		add(report, &given);
 	}
 	out.columns = mauth_report_columns(MAUTH_REPORT_PROTOCOL);
-	mauth_report_run(report, MAUTH_REPORT_PROTOCOL, print, &out);
+	assert_int_equal(mauth_report_run(report, MAUTH_REPORT_PROTOCOL, print, &out, &error), MAUTH_OK);
 	for (const char *at = out.text; (at = strchr(at, '\n')) != NULL; at++)
 		lines++;
 	assert_int_equal(lines, 2);
@@ -143,6 +148,38 @@ static void a_row_without_its_counts_is_none(void **state)
 
 	assert_int_equal(mauth_report_add(report, &reply, &error), MAUTH_PROTOCOL);
 	assert_non_null(strstr(error.text, "no number of ok"));
+	mauth_report_free(&report);
+}
+
+/* Files may not become longer than this: as on a full disk. */
+static void with_room_for(rlim_t octets)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = octets < limit.rlim_max ? octets : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void without_room_on_disk_it_says_so(void **state)
+{
+	const struct mauth_admin_reply reply = { .kind = MAUTH_ADMIN_ROW, .count = 5, .fields = {
+		{ "user", "somebody.with.a.long.name@contoso.example" }, { "ok", "1" }, { "refused", "0" }, { "failed", "0" }, { "other", "0" },
+	} };
+	struct mauth_report *report = mauth_report_new();
+	struct output out = { .columns = mauth_report_columns(MAUTH_REPORT_USER) };
+	enum mauth_status status = MAUTH_OK;
+	struct mauth_error error = { .status = MAUTH_OK };
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	with_room_for(65536);
+	for (unsigned int i = 0; status == MAUTH_OK && i < 500000; i++)
+		status = mauth_report_add(report, &reply, &error);
+	with_room_for(RLIM_INFINITY);
+	assert_int_equal(status, MAUTH_TEMPORARY);
+	assert_non_null(strstr(error.advice, "/var/tmp"));
+	assert_int_equal(mauth_report_run(report, MAUTH_REPORT_USER, print, &out, &error), MAUTH_TEMPORARY);
+	assert_int_equal(out.used, 0);
 	mauth_report_free(&report);
 }
 
@@ -163,6 +200,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_a_report_too),
 		cmocka_unit_test(many_groups),
 		cmocka_unit_test(a_row_without_its_counts_is_none),
+		cmocka_unit_test(without_room_on_disk_it_says_so),
 		cmocka_unit_test(groups_have_names),
 	};
 
