@@ -2,8 +2,10 @@
 /* What the inventory knows: REPORT, and making it forget. */
 #include "broker/admin-private.h"
 
+#include "core/aadsts.h"
 #include "core/inventory.h"
 #include "core/mem.h"
+#include "core/policy.h"
 #include "core/upn.h"
 
 #include <stdio.h>
@@ -165,7 +167,7 @@ void admin_report_free(struct admin_op *op)
 	op->report = NULL;
 }
 
-/* -- REPORT ------------------------------------------------------------------------------------------------- */
+/* -- whom it is about ---------------------------------------------------------------------------------------- */
 
 static enum mauth_status take_filter(const struct mauth_wire_line *line, int64_t now, struct admin_report *report,
 				     struct mauth_error *error_r)
@@ -215,10 +217,112 @@ static void report_days(struct mauth_session *session, uint32_t id, const struct
 	end_rows(session, id, rows);
 }
 
+/* -- what a reader of the report wants to know besides --------------------------------------------------------- */
+
+static void about_inventory(struct mauth_session *session, uint32_t id, const struct mauth_inventory *inventory)
+{
+	const struct mauth_config *config = session->service->config;
+
+	admin_begin(session, id, "ROW");
+	mauth_wire_str(&session->out, "item", "inventory");
+	mauth_wire_str(&session->out, "version", MAUTH_VERSION);
+	mauth_wire_num(&session->out, "rows", (int64_t)mauth_inventory_count(inventory));
+	mauth_wire_num(&session->out, "max", (int64_t)config->inventory_max);
+	mauth_wire_str(&session->out, "store", mauth_broker_vault(session->service->broker) != NULL ? "open" : "closed");
+	admin_end(session);
+}
+
+static size_t about_tenant(struct mauth_session *session, uint32_t id, const struct mauth_tenant *tenant)
+{
+	const struct mauth_flights *flights = mauth_broker_flights(session->service->broker);
+
+	admin_begin(session, id, "ROW");
+	mauth_wire_str(&session->out, "item", "tenant");
+	mauth_wire_str(&session->out, "name", tenant->name);
+	admin_end(session);
+	for (size_t i = 0; i < tenant->credentials_count; i++) {
+		struct mauth_credential_state state;
+
+		mauth_flights_credential(flights, tenant, i, &state);
+		admin_begin(session, id, "ROW");
+		mauth_wire_str(&session->out, "item", "credential");
+		mauth_wire_str(&session->out, "tenant", tenant->name);
+		mauth_wire_str(&session->out, "name", tenant->credentials[i].path);
+		mauth_wire_str(&session->out, "state", state.in_use ? "in use" : "spare");
+		admin_time(session, "ends_at", tenant->credentials[i].not_after);
+		if (state.refused_code != 0)
+			mauth_wire_num(&session->out, "refused", state.refused_code);
+		admin_end(session);
+	}
+	return 1 + tenant->credentials_count;
+}
+
+/* What Entra's codes mean here: an admin may have changed that. */
+static size_t about_causes(struct mauth_session *session, uint32_t id)
+{
+	const struct mauth_aadsts_table *table = session->service->config->aadsts;
+	size_t count = mauth_aadsts_count(table);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct mauth_aadsts_row *row = mauth_aadsts_at(table, i);
+
+		admin_begin(session, id, "ROW");
+		mauth_wire_str(&session->out, "item", "cause");
+		mauth_wire_num(&session->out, "code", row->code);
+		mauth_wire_str(&session->out, "meaning", row->meaning);
+		mauth_wire_str(&session->out, "advice", row->advice);
+		admin_end(session);
+	}
+	return count;
+}
+
+/* What Microsoft has announced. */
+static size_t about_microsoft(struct mauth_session *session, uint32_t id)
+{
+	static const struct {
+		enum mauth_service service;
+		const char *from, *state;
+	} rows[] = {
+#define ROW(service, from, state) { MAUTH_SERVICE_ ## service, from, state },
+#include "core/basic-auth.def"
+#undef ROW
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		admin_begin(session, id, "ROW");
+		mauth_wire_str(&session->out, "item", "microsoft");
+		mauth_wire_str(&session->out, "protocol", mauth_service_name(rows[i].service));
+		mauth_wire_str(&session->out, "from", rows[i].from);
+		mauth_wire_str(&session->out, "state", rows[i].state);
+		admin_end(session);
+	}
+	return sizeof(rows) / sizeof(rows[0]);
+}
+
+static void report_about(struct mauth_session *session, uint32_t id, const struct mauth_inventory *inventory)
+{
+	const struct mauth_config *config = session->service->config;
+	size_t rows = 1;
+
+	about_inventory(session, id, inventory);
+	for (size_t i = 0; i < config->tenants_count; i++)
+		rows += about_tenant(session, id, config->tenants[i]);
+	rows += about_causes(session, id) + about_microsoft(session, id);
+	end_rows(session, id, rows);
+}
+
+/* -- REPORT ------------------------------------------------------------------------------------------------- */
+
+static bool asks_for(const struct mauth_wire_line *line, const char *key)
+{
+	const char *value = mauth_wire_get(line, key);
+
+	return value != NULL && strcmp(value, "yes") == 0;
+}
+
 bool admin_report(struct mauth_session *session, const struct mauth_wire_line *line)
 {
 	struct mauth_inventory *inventory = need_inventory(session, line->id);
-	const char *days = mauth_wire_get(line, "days");
 	struct mauth_error error;
 	struct admin_op *op;
 
@@ -229,10 +333,17 @@ bool admin_report(struct mauth_session *session, const struct mauth_wire_line *l
 	if (take_filter(line, mauth_wall_secs(session->service->loop), op->report, &error) != MAUTH_OK) {
 		admin_fail(session, line->id, &error);
 		admin_op_free(op);
-	} else if (days != NULL && strcmp(days, "yes") == 0) {
+	} else if (asks_for(line, "about")) {
+		report_about(session, line->id, inventory);
+		admin_op_free(op);
+	} else if (asks_for(line, "days")) {
 		report_days(session, line->id, inventory, op->report->filter.since);
 		admin_op_free(op);
 	} else {
+		/* How far it is, for whoever watches. */
+		admin_begin(session, line->id, "NOTE");
+		mauth_wire_num(&session->out, "total", (int64_t)mauth_inventory_count(inventory));
+		admin_end(session);
 		op->report->cursor = mauth_inventory_cursor_new(inventory);
 		admin_report_drained(op);
 	}
