@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Who still uses passwords: report, inventory forget. */
 #include "lib.h"
+#include "hostpid.h"
+#include "str.h"
 #include "doveadm-print.h"
 
 #include "doveadm/command.h"
 #include "doveadm/csv.h"
-#include "doveadm/report.h"
+#include "doveadm/out-file.h"
+#include "doveadm/page.h"
 #include "doveadm/term.h"
 
 #include <stdio.h>
+#include <time.h>
 
 struct printing {
 	struct mauth_command *cmd;
@@ -94,8 +98,6 @@ static void write_cells(const struct mauth_report_column *columns, const struct 
 	for (; columns->key != NULL; columns++, cells++)
 		mauth_csv_write(stdout, csv_cell(cells, columns->kind), columns[1].key == NULL ? '\n' : ',');
 }
-
-/* --- report -------------------------------------------------------------------------------------------------- */
 
 static void print_line(const struct mauth_report_cell *cells, void *context)
 {
@@ -198,49 +200,133 @@ static void print_report(struct mauth_command *cmd, struct mauth_report *report,
 	}
 }
 
+/* --- as a page ----------------------------------------------------------------------------------------------- */
+
+#define PAGE_SINCE_SECS (30 * 86400)
+#define PAGE_SOON_SECS "7776000"           /* 90 days */
+
+/* What the page has besides the inventory. */
+static bool fetch_more(struct mauth_command *cmd, struct mauth_report *report)
+{
+	static const struct mauth_admin_field none[] = { { NULL, NULL } }, about[] = { { "about", "yes" }, { NULL, NULL } },
+		days[] = { { "days", "yes" }, { NULL, NULL } }, soon[] = { { "expiring", PAGE_SOON_SECS }, { NULL, NULL } };
+
+	mauth_page_begin(report);
+	if (!fetch(cmd, "REPORT", about, report, mauth_page_add) || !fetch(cmd, "REPORT", days, report, mauth_report_add) ||
+	    !fetch(cmd, "POLICY", none, report, mauth_page_add))
+		return FALSE;
+	return !mauth_page_has_store(report) || (fetch(cmd, "LIST", soon, report, mauth_page_add) &&
+						 fetch(cmd, "DEVICE-LIST", none, report, mauth_page_add));
+}
+
+/* "--tenant contoso --protocol pop3"; NULL: it is about everybody. */
+static const char *filter_text(const struct doveadm_cmd_context *cctx)
+{
+	static const char *const names[] = { "tenant", "user", "protocol", "network" };
+	string_t *text = t_str_new(64);
+
+	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
+		const char *value = mauth_command_str(cctx, names[i]);
+
+		if (value != NULL)
+			str_printfa(text, "%s--%s %s", str_len(text) > 0 ? " " : "", names[i], value);
+	}
+	return str_len(text) > 0 ? str_c(text) : NULL;
+}
+
+/* The file is opened before the work: whoever misspelt it wants to know at once. */
+static void make_page(struct mauth_command *cmd, const struct mauth_admin_field *fields, struct mauth_report *report, int64_t since,
+		      const char *path)
+{
+	const struct mauth_page_facts facts = {
+		.now = (int64_t)time(NULL), .since = since, .host = my_hostname, .by = mauth_command_admin_name(cmd->cctx),
+		.version = MAUTH_VERSION, .filter = filter_text(cmd->cctx),
+	};
+	struct mauth_out_file out = { .file = NULL };
+	struct mauth_error error;
+
+	i_zero(&error);
+	if (mauth_out_file_begin(&out, path, &error) != MAUTH_OK) {
+		mauth_command_fail(&error);
+		doveadm_exit_code = EX_CANTCREAT;
+		return;
+	}
+	if (!fetch(cmd, "REPORT", fields, report, mauth_report_add) || !fetch_more(cmd, report)) {
+		mauth_out_file_abort(&out);
+	} else if (mauth_page_write(report, &facts, out.file, &error) != MAUTH_OK) {
+		mauth_out_file_abort(&out);
+		mauth_command_fail(&error);
+	} else if (mauth_out_file_commit(&out, TRUE, &error) != MAUTH_OK) {
+		mauth_command_fail(&error);
+		doveadm_exit_code = EX_CANTCREAT;
+	} else {
+		fprintf(stderr, "%s: written. It names people: only its owner may read it.\n", mauth_show(path));
+	}
+}
+
+/* --- report -------------------------------------------------------------------------------------------------- */
+
+/* What the command was asked for. */
+struct request {
+	enum mauth_report_group group;
+	int64_t since;
+	bool csv;
+	const char *html;
+};
+
+static bool refuse(const char *text)
+{
+	i_error("%s", text);
+	doveadm_exit_code = EX_USAGE;
+	return FALSE;
+}
+
 /* false: it has been said what is wrong. */
-static bool take_arguments(const struct mauth_command *cmd, enum mauth_report_group *group_r, int64_t *since_r, bool *csv_r)
+static bool take_arguments(const struct mauth_command *cmd, struct request *request_r)
 {
 	const char *since = mauth_command_str(cmd->cctx, "since"), *group = mauth_command_str(cmd->cctx, "group-by");
 
-	*csv_r = mauth_command_bool(cmd->cctx, "csv");
-	doveadm_exit_code = EX_USAGE;
-	if (since != NULL && (!mauth_interval_parse(since, since_r) || *since_r < 1)) {
-		i_error("--since: not a time like 12h or 30d: %s", mauth_show(since));
-		return FALSE;
-	}
-	if (group != NULL && !mauth_report_group_parse(group, group_r)) {
-		i_error("--group-by: user, protocol, client, network, day or none was expected: %s", mauth_show(group));
-		return FALSE;
-	}
-	if (*csv_r && !cmd->is_cli) {
-		i_error("--csv: only on the command line");
-		return FALSE;
-	}
-	doveadm_exit_code = 0;
+	i_zero(request_r);
+	request_r->csv = mauth_command_bool(cmd->cctx, "csv");
+	request_r->html = mauth_command_str(cmd->cctx, "html");
+	if (since != NULL && (!mauth_interval_parse(since, &request_r->since) || request_r->since < 1))
+		return refuse(t_strconcat("--since: not a time like 12h or 30d: ", mauth_show(since), NULL));
+	if (group != NULL && !mauth_report_group_parse(group, &request_r->group))
+		return refuse(t_strconcat("--group-by: user, protocol, client, network, day or none was expected: ",
+					  mauth_show(group), NULL));
+	if ((request_r->csv || request_r->html != NULL) && !cmd->is_cli)
+		return refuse("--csv, --html: only on the command line");
+	if (request_r->html != NULL && (request_r->csv || group != NULL || mauth_command_bool(cmd->cctx, "working")))
+		return refuse("--html: has all groups, and those that work apart; take --group-by, --working and --csv away");
+	if (request_r->html != NULL && *request_r->html == '\0')
+		return refuse("--html: the name of a file was expected");
+	if (request_r->html != NULL && since == NULL)
+		request_r->since = PAGE_SINCE_SECS;
 	return TRUE;
 }
 
 void mauth_cmd_report(struct doveadm_cmd_context *cctx)
 {
-	enum mauth_report_group group = MAUTH_REPORT_NONE;
 	struct mauth_report *report;
 	struct mauth_command cmd;
-	int64_t since = 0;
-	bool csv;
+	struct request request;
 
-	if (!mauth_command_init(&cmd, cctx) || !take_arguments(&cmd, &group, &since, &csv))
+	if (!mauth_command_init(&cmd, cctx) || !take_arguments(&cmd, &request))
 		return;
 	const struct mauth_admin_field fields[] = {
-		{ "since", since > 0 ? t_strdup_printf("%lld", (long long)since) : NULL },
+		{ "since", request.since > 0 ? t_strdup_printf("%lld", (long long)request.since) : NULL },
 		{ "tenant", mauth_command_str(cctx, "tenant") }, { "user", mauth_command_str(cctx, "user") },
 		{ "service", mauth_command_str(cctx, "protocol") }, { "network", mauth_command_str(cctx, "network") },
 		{ "works", mauth_command_bool(cctx, "working") ? "yes" : NULL },
-		{ "days", group == MAUTH_REPORT_DAY ? "yes" : NULL }, { NULL, NULL }
+		{ "days", request.group == MAUTH_REPORT_DAY ? "yes" : NULL }, { NULL, NULL }
 	};
 	report = mauth_report_new();
-	if (mauth_command_connect(&cmd, 0) && fetch(&cmd, "REPORT", fields, report, mauth_report_add))
-		print_report(&cmd, report, group, csv);
+	if (mauth_command_connect(&cmd, 0)) {
+		if (request.html != NULL)
+			make_page(&cmd, fields, report, request.since, request.html);
+		else if (fetch(&cmd, "REPORT", fields, report, mauth_report_add))
+			print_report(&cmd, report, request.group, request.csv);
+	}
 	mauth_report_free(&report);
 	mauth_command_deinit(&cmd);
 }

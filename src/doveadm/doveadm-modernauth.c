@@ -171,7 +171,7 @@ END
 	.name = "modernauth report",
 	.cmd = mauth_cmd_report,
 	.usage = "[--since <30d>] [--group-by user|protocol|client|network|day|none] [--tenant <tenant>] [--user <pattern>] "
-		"[--protocol <protocol>] [--network <ip/bits>] [--working] [--csv]",
+		"[--protocol <protocol>] [--network <ip/bits>] [--working] [--csv | --html <file>]",
 DOVEADM_CMD_PARAMS_START
 STR("since")
 STR("group-by")
@@ -181,6 +181,7 @@ STR("protocol")
 STR("network")
 BOOL("working")
 BOOL("csv")
+STR("html")
 END
 }, {
 	.name = "modernauth inventory forget",

@@ -185,3 +185,22 @@ def test_it_can_be_switched_off(fronts, standin, people):
     with sqlite3.connect("file:%s?mode=ro" % front.path("lib/modernauth.db"), uri=True) as database:
         kinds = {row[0] for row in database.execute("SELECT DISTINCT kind FROM records")}
     assert not any(kind.startswith("inventory") for kind in kinds), kinds
+
+
+# -- as a page
+
+def test_the_page_has_what_the_broker_knows(site, people):
+    account = people.new()
+    assert site.pop3(account, source="127.5.1.1").ok
+    assert site.imap(account, "wr0ng-" + account.password[::-1], source="127.5.2.1").wrong
+    path = site.path("report.html")
+    done = site.doveadm("modernauth", "report", "--html", path, "--user", account.upn)
+    assert "written" in done.stderr
+    with open(path, encoding="utf-8") as file:
+        page = file.read().replace("<wbr>", "")
+    os.unlink(path)
+    for text in ("1 account</strong> signed in", account.upn, "Tenants <bdi>contoso</bdi>, <bdi>other</bdi>", "wrong user name or password",
+                 "AADSTS50126", "The user mends the password", "off by default, an admin can still turn it on", "--user " + account.upn):
+        assert text in page, text
+    rows, end = site.ask("REPORT", about="yes")
+    assert end.verb == "OK" and int(end["rows"]) == len(rows)
