@@ -24,6 +24,8 @@
 /* Half a second of these in a row: the master makes the socket anew. */
 #define REFUSED_MAX 5u
 #define ATTEMPT_MSECS 100u
+/* Login processes end sessions that are idle for two seconds, and have to tell us so. */
+#define LINGER_MSECS 4000u
 #define CHUNK 4096u
 #define FILL_OCTETS 131072u
 
@@ -79,12 +81,10 @@ static void out_finish(struct mauth_handover_out *out, const char *problem)
 	else
 		mauth_log(service->log, MAUTH_INFO, "handed over to the successor: %u tokens, %u users with refusals", tokens,
 			  users);
-	/* Only now may the successor be alone, and open the store. */
-	mauth_storage_close(service->storage);
-	if (service->lock_fd != -1)
-		(void)close(service->lock_fd);
-	service->lock_fd = -1;
-	service->settings.left();
+	if (problem != NULL && !connected)
+		mauth_service_linger(service, LINGER_MSECS);
+	else
+		mauth_service_end(service);
 }
 
 static void begin(struct mauth_handover_out *out, const char *what)
@@ -273,8 +273,11 @@ static bool confirmed(struct mauth_handover_out *out, const char **problem_r)
 		*problem_r = "it closed the connection";
 		return false;
 	}
-	if (got > 0)
+	/* There is one: while Dovecot stops, connections can still be made for a while, to nobody. */
+	if (got > 0) {
+		mauth_service_bye(out->service);
 		mauth_buf_append(&out->reader.in, chunk, (size_t)got);
+	}
 	while (mauth_wire_next(&out->reader, &text, &size, &overflow)) {
 		if (!mauth_wire_parse(text, size, false, &line, &error))
 			continue;

@@ -9,6 +9,7 @@
 #include "master-service-settings.h"
 #include "restrict-access.h"
 
+#include "broker/handover.h"
 #include "broker/service.h"
 #include "broker/session.h"
 #include "broker/status.h"
@@ -25,10 +26,11 @@
 #define DEFAULT_CONFIG "/etc/dovecot/modernauth.conf"
 #define HANDOVER_LISTENER "modernauth-handover"
 #define LOCK_FILE "modernauth.lock"
+#define KILLED_LINGER_MSECS 1000u
 
 static struct mauth_service_state broker_service;
 static struct mauth_log *broker_log;
-static bool master_wants_us_gone;
+static bool master_wants_us_gone, lingering;
 
 static void client_connected(struct master_service_connection *conn)
 {
@@ -61,6 +63,7 @@ static void master_gone(void)
 
 static void left(void)
 {
+	lingering = FALSE;
 	io_loop_stop(current_ioloop);
 }
 
@@ -126,6 +129,15 @@ int main(int argc, char *argv[])
 	/* lib-master stops the loop after half a minute of dying; the handing over may not have ended by then. */
 	while (!mauth_service_has_left(&broker_service) && !master_service_is_killed(master_service))
 		io_loop_run(current_ioloop);
+	/* Whoever sends a signal to all processes of a service that is stopped (systemd) has sent it to login processes, too: their
+	   last reports are on the way. */
+	if (master_service_is_killed(master_service)) {
+		mauth_handover_abort(&broker_service);
+		lingering = TRUE;
+		mauth_service_linger(&broker_service, KILLED_LINGER_MSECS);
+		if (lingering)
+			io_loop_run(current_ioloop);
+	}
 	mauth_service_deinit(&broker_service);
 	mauth_event_log_free(&broker_log);
 	master_service_deinit(&master_service);

@@ -29,6 +29,7 @@
 #define LOCK_POLL_MSECS 20u
 #define HAND_ON_MSECS 1000
 #define WAITING_LOG_MSECS 10000
+#define LINGER_POLL_MSECS 20u
 
 static const char *const role_names[MAUTH_ROLE_COUNT] = {
 	[MAUTH_ROLE_AUTH] = "auth",
@@ -288,8 +289,11 @@ void mauth_service_leave(struct mauth_service_state *service)
 	/* What is on record has been answered by us: a successor would record it again. */
 	if (service->audit != NULL)
 		mauth_audit_file_settle(service->audit);
-	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
-		mauth_session_bye(session);
+	/* What login processes report is recorded here until it is known that there is a successor. */
+	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next) {
+		if (!had_lock || session->role != MAUTH_ROLE_LOGIN)
+			mauth_session_bye(session);
+	}
 	mauth_status_end_all(service);
 	service->waiting_since = mauth_mono_msecs(service->loop);
 	if (had_lock)
@@ -299,6 +303,49 @@ void mauth_service_leave(struct mauth_service_state *service)
 	else
 		/* Reloaded twice in a row: our predecessor finds our successor by itself. */
 		service->lock_timer = mauth_timer_add(service->loop, 0, left_cold, service);
+}
+
+void mauth_service_bye(struct mauth_service_state *service)
+{
+	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
+		mauth_session_bye(session);
+}
+
+void mauth_service_end(struct mauth_service_state *service)
+{
+	/* Only now may the successor be alone, and open the store. */
+	mauth_storage_close(service->storage);
+	if (service->lock_fd != -1)
+		(void)close(service->lock_fd);
+	service->lock_fd = -1;
+	service->settings.left();
+}
+
+static bool has_login_sessions(const struct mauth_service_state *service)
+{
+	const struct mauth_session *session = service->sessions;
+
+	while (session != NULL && (session->role != MAUTH_ROLE_LOGIN || session->bye))
+		session = session->next;
+	return session != NULL;
+}
+
+static void linger(void *context)
+{
+	struct mauth_service_state *service = context;
+
+	service->lock_timer = NULL;
+	if (has_login_sessions(service) && mauth_mono_msecs(service->loop) < service->linger_until)
+		service->lock_timer = mauth_timer_add(service->loop, LINGER_POLL_MSECS, linger, service);
+	else
+		mauth_service_end(service);
+}
+
+void mauth_service_linger(struct mauth_service_state *service, unsigned int msecs)
+{
+	mauth_timer_remove(service->loop, &service->lock_timer);
+	service->linger_until = mauth_mono_msecs(service->loop) + msecs;
+	linger(service);
 }
 
 bool mauth_service_has_left(const struct mauth_service_state *service)

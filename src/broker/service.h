@@ -77,6 +77,7 @@ struct mauth_service_state {
 	int64_t waiting_since;
 	bool inherited;                      /* a predecessor has handed over everything */
 	struct mauth_timer *lock_timer;
+	int64_t linger_until;
 	struct mauth_timer *reopen;          /* of the store, after an import */
 	struct mauth_session *sessions;
 	struct mauth_status_session *status_sessions;
@@ -96,6 +97,12 @@ void mauth_service_start(struct mauth_service_state *service);
 /* The master wants this process gone: sends the clients to the successor and hands over. settings.left() follows, never
  * before this returns. */
 void mauth_service_leave(struct mauth_service_state *service);
+/* Sends the clients that are still served to the successor. */
+void mauth_service_bye(struct mauth_service_state *service);
+/* There is no successor: login processes, which end too, are heard until none is connected, at most so long. Then the end. */
+void mauth_service_linger(struct mauth_service_state *service, unsigned int msecs);
+/* Closes the store, lets go of the lock, and calls settings.left(). */
+void mauth_service_end(struct mauth_service_state *service);
 bool mauth_service_has_left(const struct mauth_service_state *service);
 void mauth_service_deinit(struct mauth_service_state *service);
 
