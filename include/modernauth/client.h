@@ -60,5 +60,10 @@ void mauth_client_cancel(struct mauth_client_request **request);
 /* Tells the broker what the upstream said; kept and sent again until the broker has confirmed it. That a token was accepted
  * may be told up to 20 ms later, together with what else comes until then. */
 void mauth_client_report(struct mauth_client *client, const struct mauth_upstream_report *report);
+/* The same for the end of a session that was accepted; told up to 20 ms later, too. result and reply of about are not used. */
+void mauth_client_report_end(struct mauth_client *client, const struct mauth_upstream_report *about,
+			     const struct mauth_session_end *end);
+/* The same, at once: the upstream has accepted the token, and then said (about->reply) that there is no mailbox behind it. */
+void mauth_client_report_unconnected(struct mauth_client *client, const struct mauth_upstream_report *about);
 
 #endif

@@ -182,4 +182,25 @@ struct mauth_upstream_report {
 	const struct mauth_relay_client *relay;  /* who has used the token is an MTA; NULL: a login process */
 };
 
+/* Whose doing it was that a session ended which the upstream had accepted. */
+enum mauth_ended_by {
+	MAUTH_ENDED_BY_CLIENT,
+	MAUTH_ENDED_BY_SERVER,           /* the upstream */
+	MAUTH_ENDED_BY_FRONT_END,        /* the login process was told to stop, or an admin kicked the user */
+	MAUTH_ENDED_BY_COUNT
+};
+/* "client", "server", "front-end" */
+const char *mauth_ended_by_name(enum mauth_ended_by by);
+bool mauth_ended_by_parse(const char *name, enum mauth_ended_by *by_r);
+
+/* How such a session ended. Strings may be NULL, and need live only for the call. */
+struct mauth_session_end {
+	enum mauth_ended_by by;
+	int64_t at_usecs;                /* wall clock of whoever reports it; 0: now */
+	int64_t duration_usecs;          /* since the upstream's yes; monotonic */
+	uint64_t bytes_in, bytes_out;    /* from the client to the upstream and back, since that yes */
+	const char *reason;              /* what the front end says of it: an error of a connection, "Kicked by admin" */
+	const char *said;                /* the upstream's last words, if it ended the session: "* BYE ..." */
+};
+
 #endif

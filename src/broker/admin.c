@@ -185,6 +185,7 @@ static void put_numbers(struct mauth_session *session)
 		{ "relay_refused", stats.relay_refused }, { "relay_failed", stats.relay_failed },
 		{ "relay_tokens_refused", stats.relay_tokens_refused }, { "relay_mails_accepted", stats.relay_accepted },
 		{ "relay_mails_refused", stats.relay_rejected }, { "relay_mails_deferred", stats.relay_deferred },
+		{ "sessions_ended", stats.sessions_ended }, { "mailboxes_not_connected", stats.unconnected },
 		{ "token_requests", flights.requests }, { "token_requests_retried", flights.retried },
 		{ "token_requests_failed", flights.failed }, { "token_requests_open", flights.flying },
 		{ "cached_identities", cache.entries }, { "cache_octets", cache.octets },

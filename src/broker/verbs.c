@@ -11,6 +11,8 @@
 #define OPEN_MAX 20000u
 /* A broken configuration refuses every login; the log says so no more often than this. */
 #define CONFIG_ERROR_LOG_MSECS 10000
+/* A century: no session lasts so long. */
+#define DURATION_MAX_USECS (100LL * 366 * 86400 * 1000000)
 
 struct open_login {
 	struct open_login *next, **link;
@@ -266,9 +268,12 @@ static bool verb_cancel(struct mauth_session *session, const struct mauth_wire_l
 	return true;
 }
 
-static bool verb_upstream(struct mauth_session *session, const struct mauth_wire_line *line)
+/* What every report says about its session. false: what it cannot do without is missing. */
+static bool take_report(const struct mauth_wire_line *line, struct mauth_upstream_report *report_r)
 {
-	struct mauth_upstream_report report = {
+	const char *service = mauth_wire_get(line, "service");
+
+	*report_r = (struct mauth_upstream_report){
 		.user = mauth_wire_get(line, "user"), .mailbox = mauth_wire_get(line, "mailbox"),
 		.reply = mauth_wire_get(line, "reply"), .token_id = mauth_wire_get(line, "token_id"),
 		.session = mauth_wire_get(line, "session"), .client_ip = mauth_wire_get(line, "rip"),
@@ -279,19 +284,73 @@ static bool verb_upstream(struct mauth_session *session, const struct mauth_wire
 		.port = mauth_wire_get_num(line, "port", 65535, 0),
 		.tls_protocol = mauth_wire_get(line, "tls_protocol"), .tls_cipher = mauth_wire_get(line, "tls_cipher"),
 	};
-	const char *service = mauth_wire_get(line, "service"), *result = mauth_wire_get(line, "result");
+	return report_r->user != NULL && service != NULL && mauth_service_parse(service, &report_r->service);
+}
 
-	if (report.user == NULL || service == NULL || result == NULL ||
-	    !mauth_service_parse(service, &report.service) || !mauth_upstream_result_parse(result, &report.result))
-		return false;
-	if (session->service->broker == NULL) {
-		reply_fail(session, line->id, MAUTH_CONFIG, NULL);
+/* A service without a configuration has nobody who could record it. */
+static bool has_broker(struct mauth_session *session, uint32_t id)
+{
+	if (session->service->broker != NULL)
 		return true;
-	}
-	mauth_broker_upstream(session->service->broker, &report);
-	session->reports[session->reports_count++] = line->id;
+	reply_fail(session, id, MAUTH_CONFIG, NULL);
+	return false;
+}
+
+/* Answered with all that were read with it. */
+static void confirm_later(struct mauth_session *session, uint32_t id)
+{
+	session->reports[session->reports_count++] = id;
 	if (session->reports_count == MAUTH_REPORTS_TOGETHER)
 		mauth_verbs_confirm(session);
+}
+
+static bool verb_upstream(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	const char *result = mauth_wire_get(line, "result");
+	struct mauth_upstream_report report;
+
+	if (!take_report(line, &report) || result == NULL || !mauth_upstream_result_parse(result, &report.result))
+		return false;
+	if (!has_broker(session, line->id))
+		return true;
+	mauth_broker_upstream(session->service->broker, &report);
+	confirm_later(session, line->id);
+	return true;
+}
+
+static bool verb_ended(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	const char *by = mauth_wire_get(line, "by");
+	struct mauth_session_end end = {
+		.at_usecs = mauth_wire_get_count(line, "at"), .duration_usecs = mauth_wire_get_count(line, "duration"),
+		.bytes_in = (uint64_t)mauth_wire_get_count(line, "in"),
+		.bytes_out = (uint64_t)mauth_wire_get_count(line, "out"),
+		.reason = mauth_wire_get(line, "reason"), .said = mauth_wire_get(line, "said"),
+	};
+	struct mauth_upstream_report report;
+
+	if (!take_report(line, &report) || by == NULL || !mauth_ended_by_parse(by, &end.by))
+		return false;
+	/* Nanoseconds of it go into the record. */
+	if (end.duration_usecs > DURATION_MAX_USECS)
+		end.duration_usecs = DURATION_MAX_USECS;
+	if (!has_broker(session, line->id))
+		return true;
+	mauth_broker_session_ended(session->service->broker, &report, &end);
+	confirm_later(session, line->id);
+	return true;
+}
+
+static bool verb_unconnected(struct mauth_session *session, const struct mauth_wire_line *line)
+{
+	struct mauth_upstream_report report;
+
+	if (!take_report(line, &report))
+		return false;
+	if (!has_broker(session, line->id))
+		return true;
+	mauth_broker_unconnected(session->service->broker, &report);
+	confirm_later(session, line->id);
 	return true;
 }
 
@@ -387,6 +446,8 @@ bool mauth_verb_handle(struct mauth_session *session, struct mauth_wire_line *li
 		{ MAUTH_ROLE_AUTH, "LOOKUP", verb_lookup },
 		{ MAUTH_ROLE_AUTH, "CANCEL", verb_cancel },
 		{ MAUTH_ROLE_LOGIN, "UPSTREAM", verb_upstream },
+		{ MAUTH_ROLE_LOGIN, "ENDED", verb_ended },
+		{ MAUTH_ROLE_LOGIN, "UNCONNECTED", verb_unconnected },
 		{ MAUTH_ROLE_HANDOVER, "TAKE", mauth_handover_verb },
 	};
 

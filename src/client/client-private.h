@@ -7,6 +7,7 @@
 #include "client/wire.h"
 #include "modernauth/client.h"
 
+/* KIND_REPORT: several verbs, all of which are sent again until the broker has confirmed them */
 enum client_kind { KIND_LOGIN, KIND_LOOKUP, KIND_REPORT };
 
 struct client_list {
@@ -19,6 +20,7 @@ struct mauth_client_request {
 	struct mauth_client *client;
 	uint32_t id;
 	enum client_kind kind;
+	const char *verb;
 	enum mauth_status early;         /* not MAUTH_OK: decided before anything was sent */
 	struct mauth_buf fields;         /* of the line; kept since a BYE may ask for it again */
 	int64_t started_msecs;

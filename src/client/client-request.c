@@ -48,11 +48,13 @@ static uint32_t unused_id(struct mauth_client *client)
 
 struct mauth_client_request *client_request_new(struct mauth_client *client, enum client_kind kind)
 {
+	static const char *const verbs[] = { "LOGIN", "LOOKUP", "UPSTREAM" };
 	struct mauth_client_request *req = mauth_new(sizeof(*req));
 	struct mauth_client_request **bucket;
 
 	req->client = client;
 	req->kind = kind;
+	req->verb = verbs[kind];
 	req->id = unused_id(client);
 	req->started_msecs = mauth_mono_msecs(client->loop);
 	bucket = &client->buckets[req->id % BUCKETS];
@@ -115,10 +117,9 @@ static int64_t broker_msecs(int64_t left)
 
 void client_request_write(const struct mauth_client_request *req, struct mauth_buf *out)
 {
-	static const char *const verbs[] = { "LOGIN", "LOOKUP", "UPSTREAM" };
 	int64_t left = req->started_msecs + req->timeout_msecs - mauth_mono_msecs(req->client->loop);
 
-	mauth_wire_begin(out, verbs[req->kind]);
+	mauth_wire_begin(out, req->verb);
 	mauth_wire_id(out, req->id);
 	mauth_buf_append(out, req->fields.data, req->fields.size);
 	if (req->kind == KIND_LOGIN)

@@ -176,7 +176,8 @@ static void drop_oldest_report(struct mauth_client *client)
 			  "the upstream's answers are lost", client->reports_lost);
 }
 
-void mauth_client_report(struct mauth_client *client, const struct mauth_upstream_report *report)
+/* A report whose verb is verb, with what all of them say about the session. */
+static struct mauth_buf *begin_report(struct mauth_client *client, const char *verb, const struct mauth_upstream_report *about)
 {
 	struct mauth_client_request *req;
 	struct mauth_buf *buf;
@@ -184,26 +185,57 @@ void mauth_client_report(struct mauth_client *client, const struct mauth_upstrea
 	if (client->reports >= client->max_reports)
 		drop_oldest_report(client);
 	req = client_request_new(client, KIND_REPORT);
+	req->verb = verb;
 	buf = &req->fields;
-	put_text(buf, "user", report->user, MAUTH_USER_MAX);
-	put_text(buf, "mailbox", report->mailbox, MAUTH_USER_MAX);
-	mauth_wire_str(buf, "service", mauth_service_name(report->service));
+	put_text(buf, "user", about->user, MAUTH_USER_MAX);
+	put_text(buf, "mailbox", about->mailbox, MAUTH_USER_MAX);
+	mauth_wire_str(buf, "service", mauth_service_name(about->service));
+	put_text(buf, "token_id", about->token_id, MAUTH_TOKEN_ID_SIZE);
+	put_text(buf, "session", about->session, 128);
+	put_ports(buf, about->client_ip, about->client_port, about->local_ip, about->local_port);
+	put_text(buf, "host", about->host, 255);
+	put_text(buf, "host_ip", about->host_ip, 64);
+	if (about->port > 0)
+		mauth_wire_num(buf, "port", about->port);
+	put_text(buf, "tls_protocol", about->tls_protocol, 32);
+	put_text(buf, "tls_cipher", about->tls_cipher, 64);
+	return buf;
+}
+
+void mauth_client_report(struct mauth_client *client, const struct mauth_upstream_report *report)
+{
+	struct mauth_buf *buf = begin_report(client, "UPSTREAM", report);
+
 	mauth_wire_str(buf, "result", mauth_upstream_result_name(report->result));
 	put_text(buf, "reply", report->reply, MAUTH_TEXT_MAX - 1);
-	put_text(buf, "token_id", report->token_id, MAUTH_TOKEN_ID_SIZE);
-	put_text(buf, "session", report->session, 128);
-	put_ports(buf, report->client_ip, report->client_port, report->local_ip, report->local_port);
-	put_text(buf, "host", report->host, 255);
-	put_text(buf, "host_ip", report->host_ip, 64);
-	if (report->port > 0)
-		mauth_wire_num(buf, "port", report->port);
-	put_text(buf, "tls_protocol", report->tls_protocol, 32);
-	put_text(buf, "tls_cipher", report->tls_cipher, 64);
 	/* A refused token must not be given to the next attempt; that one was accepted changes nothing. */
 	if (report->result == MAUTH_UPSTREAM_ACCEPTED)
 		client_wake_within(client, COLLECT_MSECS);
 	else
 		client_wake(client);
+}
+
+void mauth_client_report_end(struct mauth_client *client, const struct mauth_upstream_report *about,
+			     const struct mauth_session_end *end)
+{
+	struct mauth_buf *buf = begin_report(client, "ENDED", about);
+
+	mauth_wire_str(buf, "by", mauth_ended_by_name(end->by));
+	if (end->at_usecs > 0)
+		mauth_wire_num(buf, "at", end->at_usecs);
+	mauth_wire_num(buf, "duration", end->duration_usecs);
+	mauth_wire_num(buf, "in", (int64_t)end->bytes_in);
+	mauth_wire_num(buf, "out", (int64_t)end->bytes_out);
+	put_text(buf, "reason", end->reason, MAUTH_TEXT_MAX - 1);
+	put_text(buf, "said", end->said, MAUTH_TEXT_MAX - 1);
+	client_wake_within(client, COLLECT_MSECS);
+}
+
+void mauth_client_report_unconnected(struct mauth_client *client, const struct mauth_upstream_report *about)
+{
+	put_text(begin_report(client, "UNCONNECTED", about), "reply", about->reply, MAUTH_TEXT_MAX - 1);
+	/* The next login of this user should already be told the right side. */
+	client_wake(client);
 }
 
 /* The last chance of reports: a process that serves one login ends right after it. What is merely written might

@@ -129,19 +129,30 @@ void mauth_wire_end(struct mauth_buf *buf)
 }
 
 /* Without sign, blanks and leading zeros: there is one way to write a number. */
-static bool parse_num(const char *str, uint32_t max, uint32_t *num_r)
+static bool parse_count(const char *str, uint64_t max, uint64_t *num_r)
 {
-	uint64_t num = 0;
+	uint64_t num = 0, digit;
 
 	if (*str == '\0' || (str[0] == '0' && str[1] != '\0'))
 		return false;
 	for (; *str != '\0'; str++) {
 		if (*str < '0' || *str > '9')
 			return false;
-		num = num * 10 + (uint64_t)(*str - '0');
-		if (num > max)
+		digit = (uint64_t)(*str - '0');
+		if (digit > max || num > (max - digit) / 10)
 			return false;
+		num = num * 10 + digit;
 	}
+	*num_r = num;
+	return true;
+}
+
+static bool parse_num(const char *str, uint32_t max, uint32_t *num_r)
+{
+	uint64_t num;
+
+	if (!parse_count(str, max, &num))
+		return false;
 	*num_r = (uint32_t)num;
 	return true;
 }
@@ -275,6 +286,14 @@ unsigned int mauth_wire_get_num(const struct mauth_wire_line *line, const char *
 	if (value == NULL || !parse_num(value, max, &num))
 		return fallback;
 	return num;
+}
+
+int64_t mauth_wire_get_count(const struct mauth_wire_line *line, const char *key)
+{
+	const char *value = mauth_wire_get(line, key);
+	uint64_t num;
+
+	return value != NULL && parse_count(value, INT64_MAX, &num) ? (int64_t)num : 0;
 }
 
 bool mauth_wire_next(struct mauth_wire_reader *reader, char **line_r, size_t *size_r, bool *overflow_r)

@@ -38,6 +38,8 @@ const struct mauth_wire_field *mauth_wire_find(const struct mauth_wire_line *lin
 /* The number of key in 0 .. max; fallback if absent or not such a number. */
 unsigned int mauth_wire_get_num(const struct mauth_wire_line *line, const char *key, unsigned int max,
 				unsigned int fallback);
+/* The same for large numbers, up to INT64_MAX; 0 if absent or not such a number. */
+int64_t mauth_wire_get_count(const struct mauth_wire_line *line, const char *key);
 
 /* Cuts complete lines out of a stream. Feed into .in; each call gives the next line (without LF, at most
  * MAUTH_LINE_MAX octets) until false. The line lives until the next call. *overflow_r: a line is too long. */

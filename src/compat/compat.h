@@ -48,8 +48,10 @@
 
 #if MAUTH_HAVE_LOGIN_PROXY_SERVER_OSTREAM
 #  define mauth_proxy_ostream login_proxy_get_server_ostream
+#  define mauth_proxy_istream login_proxy_get_server_istream
 #else
 #  define mauth_proxy_ostream login_proxy_get_ostream
+#  define mauth_proxy_istream login_proxy_get_istream
 #endif
 
 #if MAUTH_HAVE_AUTH_PROXY_SSL_FLAGS

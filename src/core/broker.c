@@ -22,8 +22,6 @@
 /* Refusals that are no wrong password (MFA, disabled): remembered just long enough to spare Entra a client's retries, as MSAL
  * does (UiRequiredProvider: 120 s). */
 #define OTHER_REFUSAL_SECS 60
-/* What Exchange says when there is no such mailbox there (any more), among other things. */
-#define NOT_CONNECTED "authenticated but not connected"
 #define SEND_AS "the identity may not send as this sender: Add-RecipientPermission SENDER -Trustee IDENTITY -AccessRights SendAs"
 
 struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct mauth_config *config,
@@ -346,7 +344,7 @@ const char *mauth_upstream_advice(const char *reply)
 		{ "security defaults", "security defaults block SMTP AUTH: turn them off and use conditional access" },
 		{ "did not meet the criteria", "a conditional access policy refused it: see the sign-in log" },
 		{ "Concurrent connections limit", "more than 3 SMTP connections of one mailbox: lower the concurrency" },
-		{ NOT_CONNECTED,
+		{ MAUTH_NOT_CONNECTED,
 		  "IMAP or POP is off for the mailbox, it has no licence, or it is not in Exchange Online" },
 		{ "SendAsDenied", SEND_AS },
 		{ "permissions to send as this sender", SEND_AS },
@@ -402,18 +400,11 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 	};
 	struct mauth_mailbox where = { .tenant = NULL };
 
-	if (mauth_broker_resolve(broker, report->user, &where, NULL) == MAUTH_OK) {
+	if (mauth_upstream_record_fill(broker, &record, &where)) {
 		learn(broker, &where, report);
 		if (report->result == MAUTH_UPSTREAM_REFUSED && report->reply != NULL &&
-		    strcasestr(report->reply, NOT_CONNECTED) != NULL)
+		    strcasestr(report->reply, MAUTH_NOT_CONNECTED) != NULL)
 			mauth_hybrid_doubt(broker->hybrid, &where);
-		record.upn = where.login;
-		record.domain = strrchr(where.login, '@') + 1;
-		record.tenant_name = where.tenant->name;
-		record.tenant_id = where.tenant->tenant_id;
-		record.cloud = where.tenant->cloud;
-	} else {
-		where.tenant = NULL;
 	}
 	if (report->relay != NULL)
 		broker->stats.relay_tokens_refused++;

@@ -58,6 +58,12 @@ bool mauth_broker_serves(const struct mauth_broker *broker, const char *user);
 
 /* What the upstream said: drops a refused token, and puts a record of it in line for mauth_broker_record_reports(). */
 void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstream_report *report);
+/* A session that was accepted has ended; the same for its record. */
+void mauth_broker_session_ended(struct mauth_broker *broker, const struct mauth_upstream_report *about,
+				const struct mauth_session_end *end);
+/* The upstream accepted the token, and then said (about->reply) that there is no mailbox: where it is is looked up again. The
+ * same for the record. */
+void mauth_broker_unconnected(struct mauth_broker *broker, const struct mauth_upstream_report *about);
 /* Writes the records of all reports since the last call, in one append. MAUTH_OK once they are in the audit; if not, none of
  * them is, and they are forgotten: whoever reported may do so again. */
 enum mauth_status mauth_broker_record_reports(struct mauth_broker *broker, struct mauth_error *error_r);
@@ -100,6 +106,7 @@ struct mauth_broker_stats {
 	uint64_t from_memory;                /* refused without asking Entra */
 	uint64_t passed;                     /* with the client's own token */
 	uint64_t upstream_accepted, upstream_refused, upstream_failed;
+	uint64_t sessions_ended, unconnected;        /* of those that were accepted */
 	uint64_t open;
 	/* of MTAs: not counted above */
 	uint64_t relay_requests, relay_cached, relay_fetched, relay_wrong_keys, relay_refused, relay_failed;

@@ -90,6 +90,27 @@ bool mauth_upstream_result_parse(const char *name, enum mauth_upstream_result *r
 	return true;
 }
 
+static const char *const ended_by_names[MAUTH_ENDED_BY_COUNT] = {
+	[MAUTH_ENDED_BY_CLIENT] = "client",
+	[MAUTH_ENDED_BY_SERVER] = "server",
+	[MAUTH_ENDED_BY_FRONT_END] = "front-end",
+};
+
+const char *mauth_ended_by_name(enum mauth_ended_by by)
+{
+	return (unsigned int)by < MAUTH_ENDED_BY_COUNT ? ended_by_names[by] : "unknown";
+}
+
+bool mauth_ended_by_parse(const char *name, enum mauth_ended_by *by_r)
+{
+	size_t i = name_index(ended_by_names, MAUTH_ENDED_BY_COUNT, name);
+
+	if (i == MAUTH_ENDED_BY_COUNT)
+		return false;
+	*by_r = (enum mauth_ended_by)i;
+	return true;
+}
+
 const char *mauth_verified_by_name(enum mauth_verified_by by)
 {
 	switch (by) {

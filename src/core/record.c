@@ -6,6 +6,7 @@
 #include "core/record-json.h"
 #include "core/relay.h"
 #include "core/relay-keys.h"
+#include "core/record-parts.h"
 
 #include <stdlib.h>
 
@@ -62,17 +63,22 @@ static void put_begin(struct mauth_buf *buf, int64_t wall_usecs)
 	put_raw(buf, "ecs", "{\"version\":\"9.0.0\"}");
 }
 
-/* The object stays open. */
-static size_t put_event(struct mauth_buf *buf, const char *action, const char *outcome)
+/* The object stays open. kind: JSON of that field and of "category" and "type", which every record of its sort has. */
+static size_t put_event_of(struct mauth_buf *buf, const char *kind, const char *action, const char *outcome)
 {
 	size_t event = put_open(buf, "event");
 
-	put_raw(buf, "kind", "\"event\",\"category\":[\"authentication\"],\"type\":[\"start\"]");
+	put_raw(buf, "kind", kind);
 	put_str(buf, "action", action);
 	put_str(buf, "outcome", outcome);
 	put_raw(buf, "provider", "\"dovecot-modernauth\",\"dataset\":\"dovecot.modernauth\"");
 	put_event_id(buf);
 	return event;
+}
+
+static size_t put_event(struct mauth_buf *buf, const char *action, const char *outcome)
+{
+	return put_event_of(buf, "\"event\",\"category\":[\"authentication\"],\"type\":[\"start\"]", action, outcome);
 }
 
 static void put_user(struct mauth_buf *buf, const char *name, const char *email, const char *domain)
@@ -85,13 +91,21 @@ static void put_user(struct mauth_buf *buf, const char *name, const char *email,
 	put_close(buf, user);
 }
 
-static void put_address(struct mauth_buf *buf, const char *name, const char *ip, unsigned int port)
+/* octets: what came from there, < 0: not counted. */
+static void put_party(struct mauth_buf *buf, const char *name, const char *ip, unsigned int port, int64_t octets)
 {
 	size_t address = put_open(buf, name);
 
 	put_str(buf, "ip", ip);
 	put_num_if(buf, "port", port);
+	if (octets >= 0)
+		put_num(buf, "bytes", octets);
 	put_close(buf, address);
+}
+
+static void put_address(struct mauth_buf *buf, const char *name, const char *ip, unsigned int port)
+{
+	put_party(buf, name, ip, port, -1);
 }
 
 static void put_service(struct mauth_buf *buf, enum mauth_service service)
@@ -341,12 +355,7 @@ void mauth_record_upstream(struct mauth_buf *buf, const struct mauth_upstream_re
 	event = put_event(buf, upstream_action(report->result), accepted ? "success" : "failure");
 	put_str(buf, "reason", record->advice);
 	put_close(buf, event);
-	put_user(buf, report->user, record->upn, record->domain);
-	put_address(buf, "source", report->client_ip, report->client_port);
-	put_address(buf, "destination", report->local_ip, report->local_port);
-	put_service(buf, report->service);
-	put_tls(buf, report->tls_protocol != NULL && *report->tls_protocol != '\0', report->tls_protocol, report->tls_cipher);
-	put_account(buf, record->tenant_id);
+	mauth_record_put_session(buf, record, -1, -1);
 	if (!accepted)
 		put_error(buf, 0, report->reply);
 	own = put_open(buf, "modernauth");
@@ -377,12 +386,8 @@ void mauth_record_relay(struct mauth_buf *buf, const struct mauth_relay_record *
 	size_t event, own;
 
 	put_begin(buf, record->wall_usecs);
-	event = put_open(buf, "event");
-	put_raw(buf, "kind", "\"event\",\"category\":[\"email\"],\"type\":[\"info\"]");
-	put_str(buf, "action", actions[outcome->result]);
-	put_str(buf, "outcome", accepted ? "success" : "failure");
-	put_raw(buf, "provider", "\"dovecot-modernauth\",\"dataset\":\"dovecot.modernauth\"");
-	put_event_id(buf);
+	event = put_event_of(buf, "\"event\",\"category\":[\"email\"],\"type\":[\"info\"]", actions[outcome->result],
+			     accepted ? "success" : "failure");
 	put_str(buf, "reason", record->advice);
 	put_close(buf, event);
 	put_user(buf, outcome->identity, record->upn, record->domain);
@@ -402,6 +407,45 @@ void mauth_record_relay(struct mauth_buf *buf, const struct mauth_relay_record *
 	put_raw(buf, "token_refused", outcome->token_refused ? "true" : "false");
 	put_relay(buf, outcome->client, outcome->identity);
 	put_close(buf, own);
+	put_end(buf);
+}
+
+/* -- parts for records of other files -- */
+
+size_t mauth_record_begin(struct mauth_buf *buf, int64_t wall_usecs, const char *kind, const char *action, const char *outcome)
+{
+	put_begin(buf, wall_usecs);
+	return put_event_of(buf, kind, action, outcome);
+}
+
+void mauth_record_put_session(struct mauth_buf *buf, const struct mauth_upstream_record *record, int64_t octets_in,
+			      int64_t octets_out)
+{
+	const struct mauth_upstream_report *report = record->report;
+
+	put_user(buf, report->user, record->upn, record->domain);
+	put_party(buf, "source", report->client_ip, report->client_port, octets_in);
+	put_party(buf, "destination", report->local_ip, report->local_port, octets_out);
+	put_service(buf, report->service);
+	put_tls(buf, report->tls_protocol != NULL && *report->tls_protocol != '\0', report->tls_protocol, report->tls_cipher);
+	put_account(buf, record->tenant_id);
+}
+
+void mauth_record_put_own_session(struct mauth_buf *buf, const struct mauth_upstream_record *record)
+{
+	const struct mauth_upstream_report *report = record->report;
+
+	put_str(buf, "session", report->session);
+	put_str(buf, "protocol", mauth_record_protocol(report->service));
+	put_text(buf, "mailbox", report->mailbox, USER_MAX);
+	put_str(buf, "tenant", record->tenant_name);
+	put_str(buf, "cloud", record->cloud);
+	put_str(buf, "token_id", report->token_id);
+	put_upstream(buf, report->host, report->host_ip, report->port);
+}
+
+void mauth_record_end(struct mauth_buf *buf)
+{
 	put_end(buf);
 }
 

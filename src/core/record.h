@@ -71,6 +71,13 @@ struct mauth_relay_record {
 	const char *advice;                          /* NULL: nothing is known */
 };
 void mauth_record_relay(struct mauth_buf *buf, const struct mauth_relay_record *record);
+/* The third: how a session that was accepted has ended. */
+void mauth_record_session_end(struct mauth_buf *buf, const struct mauth_upstream_record *record,
+			      const struct mauth_session_end *end);
+/* The upstream accepted the token and then said (report->reply) that there is no mailbox behind it. */
+void mauth_record_unconnected(struct mauth_buf *buf, const struct mauth_upstream_record *record);
+/* Did the upstream end it because the token has? By its words: for people, nothing is decided with it. */
+bool mauth_session_is_token_end(const struct mauth_session_end *end);
 
 /* What an admin, or a user by himself, has changed: enrolments, device passwords, exceptions, keys. Strings may be
  * NULL. */

@@ -44,6 +44,16 @@ struct mauth_broker {
 	struct mauth_broker_stats stats;
 };
 
+/* broker.c, session-end.c: reports of login processes. */
+
+/* What Exchange says when there is no such mailbox there (any more), among other things. */
+#define MAUTH_NOT_CONNECTED "authenticated but not connected"
+struct mauth_upstream_record;
+/* Whose session record->report is about: *where_r, and the record's fields. false: no tenant of ours serves him (any more),
+ * where_r->tenant is NULL. */
+bool mauth_upstream_record_fill(const struct mauth_broker *broker, struct mauth_upstream_record *record,
+				struct mauth_mailbox *where_r);
+
 /* What an enrolment has noted about this login, unless the configuration or the user himself says something else. */
 void mauth_follow_link(const struct mauth_broker *broker, struct mauth_mailbox *where);
 /* What the upstream's words usually mean, and what to do; NULL: nothing is known. For people: nothing is decided by text. */

@@ -33,7 +33,7 @@ struct mauth_login_session *mauth_login_session(struct client *client)
 	return MODULE_CONTEXT_REQUIRE(client, login_module);
 }
 
-void mauth_login_report(const struct mauth_upstream_report *report)
+struct mauth_client *mauth_login_broker(void)
 {
 	if (broker == NULL) {
 		broker_log = mauth_event_log_new(NULL);
@@ -42,7 +42,7 @@ void mauth_login_report(const struct mauth_upstream_report *report)
 			.name = login_binary->process_name,
 		}, mauth_ioloop(), broker_log);
 	}
-	mauth_client_report(broker, report);
+	return broker;
 }
 
 static enum mauth_upstream_result result_of(enum login_proxy_failure_type type)
@@ -140,9 +140,20 @@ static void login_destroy(struct client *client)
 	else
 		mauth_login_session_report(client, MAUTH_UPSTREAM_FAILED,
 					   "the client left before the upstream answered");
-	mauth_login_session_clear(session);
+	/* What was accepted goes on without its client's input and output; it is cleared when that has ended. */
+	if (session->ear == NULL)
+		mauth_login_session_clear(session);
 	if (session->module_ctx.super.destroy != NULL)
 		session->module_ctx.super.destroy(client);
+}
+
+static void login_free(struct client *client)
+{
+	struct mauth_login_session *session = mauth_login_session(client);
+
+	mauth_login_session_clear(session);
+	if (session->module_ctx.super.free != NULL)
+		session->module_ctx.super.free(client);
 }
 
 static void login_client_allocated(struct client *client)
@@ -160,6 +171,7 @@ static void login_client_allocated(struct client *client)
 	client->v.proxy_failed = login_proxy_failure;
 	client->v.proxy_get_state = login_proxy_state;
 	client->v.destroy = login_destroy;
+	client->v.free = login_free;
 	client->v.sasl_filter_mech = login_sasl_filter_mech;
 	MODULE_CONTEXT_SET(client, login_module, session);
 }
@@ -169,11 +181,13 @@ static const struct login_client_hooks hooks = { .client_allocated = login_clien
 void modernauth_login_init(struct module *module)
 {
 	login_client_hooks_add(module, &hooks);
+	mauth_login_ended_init();
 }
 
 void modernauth_login_deinit(void)
 {
 	login_client_hooks_remove(&hooks);
+	mauth_login_ended_deinit();
 	mauth_client_free(&broker);
 	mauth_event_log_free(&broker_log);
 }

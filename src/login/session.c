@@ -7,9 +7,11 @@
 
 #include "compat/compat.h"
 #include "login/session.h"
+#include "modernauth/client.h"
 
 void mauth_login_session_clear(struct mauth_login_session *session)
 {
+	mauth_login_ended_forget(session);
 	i_free(session->token_id);
 	i_free(session->mailbox);
 	i_free(session->host);
@@ -59,6 +61,7 @@ void mauth_login_session_begin(struct client *client)
 		return;
 	}
 	session->ours = true;
+	mauth_login_ended_watch(client);
 	session->basic = strcmp(session->token_id, "basic") == 0;
 	if (session->host_ip == NULL)
 		session->host_ip = i_strdup(session->host);
@@ -69,19 +72,13 @@ void mauth_login_session_begin(struct client *client)
 	}
 }
 
-void mauth_login_session_report(struct client *client, enum mauth_upstream_result result, const char *reply)
+void mauth_login_session_about(struct client *client, struct mauth_upstream_report *about_r)
 {
-	struct mauth_login_session *session = mauth_login_session(client);
-	struct mauth_upstream_report report;
+	const struct mauth_login_session *session = mauth_login_session(client);
 
-	if (!session->ours || session->reported)
-		return;
-	session->reported = true;
-	report = (struct mauth_upstream_report){
+	*about_r = (struct mauth_upstream_report){
 		.user = client->virtual_user,
 		.mailbox = session->mailbox,
-		.result = result,
-		.reply = reply,
 		.token_id = session->token_id,
 		.session = client_get_session_id(client),
 		.client_ip = net_ip2addr(&client->ip),
@@ -94,8 +91,22 @@ void mauth_login_session_report(struct client *client, enum mauth_upstream_resul
 		.tls_protocol = session->tls_protocol,
 		.tls_cipher = session->tls_cipher,
 	};
-	if (mauth_service_parse(login_binary->protocol, &report.service))
-		mauth_login_report(&report);
+	/* Sessions of ours are of a service that there is, see login_client_allocated(). */
+	(void)mauth_service_parse(login_binary->protocol, &about_r->service);
+}
+
+void mauth_login_session_report(struct client *client, enum mauth_upstream_result result, const char *reply)
+{
+	struct mauth_login_session *session = mauth_login_session(client);
+	struct mauth_upstream_report report;
+
+	if (!session->ours || session->reported)
+		return;
+	session->reported = true;
+	mauth_login_session_about(client, &report);
+	report.result = result;
+	report.reply = reply;
+	mauth_client_report(mauth_login_broker(), &report);
 }
 
 void mauth_login_protocol_error(struct client *client, const char *what, const char *line)

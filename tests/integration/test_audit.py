@@ -140,19 +140,19 @@ def test_every_attempt_of_a_crowd_is_on_record_once(front, people):
 ])
 def test_hostile_names_cannot_break_a_record(front, people, name):
     """Over the broker's own socket, since Dovecot refuses some of them itself."""
-    before = len(front.audit())
+    before = len(front.attempts())
     password = people.password()
     with front.broker("auth") as broker:
         answer = broker.login(name, password, session="s1\"\n\x1b", mech="PL\x01AIN", rip="not an address",
                               client_id='"name" "\x1b[2J"')
     assert answer.verb == "FAIL"
-    records = front.audit()
+    records = front.attempts()
     assert len(records) == before + 1
     record = records[-1]
     assert set(record) <= {"@timestamp", "ecs", "event", "user", "source", "destination", "network", "service", "tls",
                            "user_agent", "cloud", "trace", "http", "error", "modernauth"}
     with open(front.audit_path, "rb") as file:
-        line = file.read().splitlines()[-1]
+        line = [line for line in file.read().splitlines() if b"basic-auth-intercepted" in line][-1]
     assert not re.search(rb"[\x00-\x1f\x7f]", line) and len(line) < 8192
     assert json.loads(line)["user"]["name"].startswith(name[:3].replace("\udcff", "\ufffd"))
     front.expect(r"session=s1\"")
@@ -163,7 +163,7 @@ def test_names_with_what_is_no_utf8_become_replacement_characters(front, people)
     with front.broker("auth") as broker:
         broker.send(b"LOGIN\t1\tuser=a\xff\xfe\xc3@contoso.com\tpass=" + password.encode() + b"\tservice=imap\n")
         assert broker.answer().verb == "FAIL"
-    assert "\ufffd" in front.audit()[-1]["user"]["name"]
+    assert "\ufffd" in front.attempts()[-1]["user"]["name"]
 
 
 def test_what_a_client_calls_itself_is_kept(front, people):

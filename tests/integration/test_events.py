@@ -68,6 +68,9 @@ def test_attempts_requests_and_answers_are_counted(measured, standin, people):
     assert of(front, requests, tenant="contoso", grant="password", status="ok", http_status="200") == 2
     assert of(front, requests, code="50076", http_status="400") == 1
     assert of(front, "dovecot_modernauth_upstream_total", service="imap", result="accepted") == 2
+    sessions = "dovecot_modernauth_sessions_total"
+    front.wait(lambda: of(front, sessions, service="imap", side="client", token_expired="no") == 2)
+    assert of(front, sessions, service="pop3") == of(front, sessions, service="submission") == 1
 
 
 def test_durations_are_real(measured, standin, people):
@@ -88,7 +91,7 @@ def test_no_label_names_a_user(measured, people):
     account = people.new()
     assert measured.imap(account).ok
     rows = "\n".join(metrics(measured))
-    assert account.upn not in rows and "session" not in rows
+    assert account.upn not in rows and "session=" not in rows
 
 
 def test_doveadm_shows_them_as_well(measured):

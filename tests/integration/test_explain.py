@@ -66,13 +66,13 @@ def explain(site, account, *args):
 
 def test_a_login_does_what_was_explained_and_asking_leaves_no_trace(site, standin, people):
     account = people.new(domain=DOMAIN)
-    asked, before, records = standin.requests(), site.status(), len(site.audit())
+    asked, before, records = standin.requests(), site.status(), len(site.attempts())
     found = explain(site, account, "--protocol", "imap")
     assert found["rule", "name"] == "no rule matches: the tenant decides"
     assert found["token", "password"] == "none in cache" and found["grant", "password"] == "usable", found
     assert "with grant password (token fetched from Entra)" in found["outcome", "password"], found
     assert found["upstream", "host"] == "127.0.0.1:%d" % standin.ports["imaps"]
-    assert standin.requests() == asked and len(site.audit()) == records
+    assert standin.requests() == asked and len(site.attempts()) == records
     after = site.status()
     for name in ("logins", "token_requests", "refused"):
         assert before[name] == after[name], name

@@ -58,7 +58,7 @@ class Site:
         self.users = [people.new(domain=DOMAIN) for _ in range(7)]
         self.others = [people.new(domain=OTHER, autodiscover=place) for place in
                        ("exo", "https://mail.elsewhere.test/autodiscover/autodiscover.xml",
-                        "redirect:https://mail.elsewhere.test/autodiscover/autodiscover.json", "404", "exo", "exo")]
+                        "redirect:https://mail.elsewhere.test/autodiscover/autodiscover.json", "404", "exo", "exo", "exo")]
         self.local = {}
         text = ""
         for account in self.users + self.others:
@@ -259,4 +259,18 @@ def test_a_mailbox_that_is_not_connected_is_looked_up_again(site, standin):
     assert not site.front.imap(account).ok
     reports = site.front.wait_upstream(account.upn, 2)
     assert "not connected" in reports[-1]["modernauth"]["reply"], reports[-1]
+    assert site.is_local(account, "autodiscover")
+
+
+def test_a_mailbox_that_exchange_says_so_of_only_after_the_login_is_looked_up_again(site, standin):
+    """The usual way: yes to the token, no to the first command."""
+    account = site.others[6]
+    assert site.is_cloud(account, "autodiscover")
+    standin.user(account.upn, autodiscover="https://mail.elsewhere.test/autodiscover/autodiscover.xml", not_connected=True)
+    site.front.expect("not connected")
+    reply = site.front.imap(account, keep=True)
+    reply.sock.send("b SELECT INBOX\r\n")
+    assert "authenticated but not connected" in reply.sock.until("b")
+    site.front.wait(lambda: site.front.audit(account.upn, action="mailbox-not-connected"))
+    reply.sock.close()
     assert site.is_local(account, "autodiscover")

@@ -442,8 +442,8 @@ static void a_report_is_sent_again_until_it_is_confirmed(void **state)
 	struct answer answer = { 0 };
 
 	report(bench, "r@example.com");
-	hear(bench, "1:UPSTREAM\t1\tuser=r@example.com\tmailbox=box@example.com\tservice=pop3\tresult=refused\t"
-	     "reply=-ERR no??\ttoken_id=cafe\thost=outlook.example\tport=995\n");
+	hear(bench, "1:UPSTREAM\t1\tuser=r@example.com\tmailbox=box@example.com\tservice=pop3\t"
+	     "token_id=cafe\thost=outlook.example\tport=995\tresult=refused\treply=-ERR no??\n");
 	session_close(&bench->sessions[0]);
 	hear(bench, "2:UPSTREAM\t1\t");
 	say(bench, 2, "BYE\n");
@@ -519,6 +519,45 @@ static void a_refused_token_is_reported_at_once(void **state)
 	assert_true(heard(bench, "1:UPSTREAM\t2\t"));
 	assert_int_equal(bench->reads, reads + 1);
 	say(bench, 1, "DONE\t2\nDONE\t3\n");
+	run(bench, 20);
+}
+
+static void ends_of_sessions_are_reported_together_and_until_they_are_confirmed(void **state)
+{
+	const struct mauth_upstream_report about = { .user = "a@example.com", .service = MAUTH_SERVICE_IMAP, .session = "s" };
+	const struct mauth_session_end end = {
+		.by = MAUTH_ENDED_BY_SERVER, .at_usecs = 1700000000000000, .duration_usecs = 12, .bytes_in = 5000000000, .bytes_out = 1,
+		.reason = "", .said = "* BYE\r\n",
+	};
+	struct bench *bench = *state;
+	unsigned int reads;
+
+	connect_for_reports(bench);
+	reads = bench->reads;
+	mauth_client_report_end(bench->client, &about, &end);
+	assert_false(was_sent(bench));
+	report_accepted(bench, "b@example.com");
+	hear(bench, "1:ENDED\t2\tuser=a@example.com\tservice=imap\tsession=s\tby=server\tat=1700000000000000\tduration=12\t"
+	     "in=5000000000\tout=1\treason=\tsaid=* BYE??\n");
+	hear(bench, "1:UPSTREAM\t3\t");
+	assert_int_equal(bench->reads, reads + 1);
+	session_close(&bench->sessions[0]);
+	hear(bench, "2:ENDED\t2\t");
+	hear(bench, "2:UPSTREAM\t3\t");
+	say(bench, 2, "DONE\t2\nDONE\t3\n");
+	run(bench, 20);
+}
+
+static void a_mailbox_that_is_not_there_is_reported_at_once(void **state)
+{
+	const struct mauth_upstream_report about = { .user = "a@example.com", .service = MAUTH_SERVICE_IMAP, .reply = "a BAD no" };
+	struct bench *bench = *state;
+
+	connect_for_reports(bench);
+	mauth_client_report_unconnected(bench->client, &about);
+	assert_true(was_sent(bench));
+	hear(bench, "1:UNCONNECTED\t2\tuser=a@example.com\tservice=imap\treply=a BAD no\n");
+	say(bench, 1, "DONE\t2\n");
 	run(bench, 20);
 }
 
@@ -693,6 +732,8 @@ int main(void)
 		T_SMALL(the_oldest_report_goes_when_there_are_too_many),
 		T(accepted_tokens_are_reported_together),
 		T(a_refused_token_is_reported_at_once),
+		T(ends_of_sessions_are_reported_together_and_until_they_are_confirmed),
+		T(a_mailbox_that_is_not_there_is_reported_at_once),
 		T(a_login_does_not_wait_for_reports_but_takes_them_along),
 		T(logins_of_one_turn_go_together_while_the_broker_is_busy),
 		T(many_logins_of_one_turn_keep_the_broker_at_work),

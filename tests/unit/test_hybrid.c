@@ -513,6 +513,34 @@ static void report(struct scene *s, enum mauth_upstream_result result, const cha
 	assert_int_equal(mauth_broker_record_reports(s->world.broker, NULL), MAUTH_OK);
 }
 
+/* The usual way: Exchange says yes to the token, and no to the first command. */
+static void who_is_not_connected_after_all_is_looked_up_again(void **state)
+{
+	const struct mauth_upstream_report report = {
+		.user = ALICE, .service = MAUTH_SERVICE_IMAP, .result = MAUTH_UPSTREAM_ACCEPTED,
+		.reply = "a BAD User is authenticated but not connected.",
+	};
+	struct outcome outcome;
+	struct scene s;
+
+	scene_begin(&s, "a", NULL);
+	scene_open(&s);
+	start(&s, NULL, &outcome);
+	fake_http_reply(s.world.http, 200, CLOUD_URL, NULL);
+	world_turn(&s.world);
+	fake_http_token(s.world.http, ALICE, 3600);
+	world_turn(&s.world);
+	world_ended(&outcome, MAUTH_OK);
+	mauth_broker_unconnected(s.world.broker, &report);
+	start(&s, NULL, &outcome);
+	assert_int_equal(outcome.calls, 0);
+	assert_non_null(strstr(fake_http_url(s.world.http), "/autodiscover.json/"));
+	fake_http_reply(s.world.http, 200, ONPREM_URL, NULL);
+	world_turn(&s.world);
+	world_ended(&outcome, MAUTH_NOT_OURS);
+	scene_end(&s);
+}
+
 static void who_is_not_connected_is_looked_up_again(void **state)
 {
 	struct outcome outcome;
@@ -653,6 +681,7 @@ int main(void)
 		cmocka_unit_test(who_is_not_found_there_is_where_the_default_says),
 		cmocka_unit_test(the_map_and_then_autodiscover_may_both_be_waited_for),
 		cmocka_unit_test(who_is_not_connected_is_looked_up_again),
+		cmocka_unit_test(who_is_not_connected_after_all_is_looked_up_again),
 		cmocka_unit_test(rules_about_passwords_are_not_about_mailboxes_on_premises),
 		cmocka_unit_test(who_is_only_watched_makes_nobody_ask),
 		cmocka_unit_test(a_rule_that_says_local_needs_no_source),
