@@ -158,8 +158,8 @@ sleep 0.5
 /usr/bin/python3 - "$dir/audit/modernauth-audit.jsonl" <<'PY' || failed=1
 import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
-# The audit also says where it begins, and signs what it has.
-records = [line for line in lines if not line["event"]["action"].startswith("audit-")]
+# The audit also says where it begins, signs what it has, and with which configuration the service has started.
+records = [line for line in lines if "user" in line]
 for r in records:
     m = r["modernauth"]
     print("  %s  %-26s %-18s %s  %s  %s" % (r["@timestamp"], r["event"]["action"], m.get("protocol", "-"), r["user"]["name"],

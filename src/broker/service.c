@@ -3,6 +3,7 @@
 
 #include "broker/affected.h"
 
+#include "broker/config-seen.h"
 #include "broker/handover.h"
 #include "broker/relay.h"
 #include "broker/run.h"
@@ -160,6 +161,7 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 	}
 	service->relay = mauth_relay_state_new();
 	service->storage = mauth_storage_new(service);
+	service->seen = mauth_config_seen_new(service);
 	return open_lock(service, error_r);
 }
 
@@ -189,6 +191,7 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	/* A thread of its own: a map of 200,000 lines must not keep device passwords waiting. */
 	service->reader = mauth_worker_thread_new(service->loop, service->log);
 	host.worker = mauth_worker_thread_worker(service->reader);
+	host.map_news = mauth_config_seen_maps(service->seen);
 	service->broker = mauth_broker_new(&host, service->config, key);
 	service->affected = mauth_affected_by_inventory;
 	if (service->phase == MAUTH_PHASE_WAITING)
@@ -215,6 +218,7 @@ static void begin_to_serve(struct mauth_service_state *service)
 		mauth_service_make_broker(service, NULL);
 	/* First the store, so that nobody who waited for it finds it missing. */
 	mauth_storage_open(service->storage);
+	mauth_config_seen_begin(service->seen);
 	if (service->broker != NULL)
 		mauth_broker_pause(service->broker, false);
 	for (struct mauth_session *session = service->sessions; session != NULL; session = session->next)
@@ -367,6 +371,7 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	if (service->broker != NULL)
 		mauth_broker_stop(service->broker);
 	mauth_storage_free(&service->storage);
+	mauth_config_seen_stop(service->seen);
 	mauth_broker_free(&service->broker);
 	if (service->reader != NULL)
 		mauth_worker_thread_free(&service->reader);
@@ -378,6 +383,7 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	if (service->audit != NULL)
 		mauth_audit_file_free(&service->audit);
 	mauth_relay_state_free(&service->relay);
+	mauth_config_seen_free(&service->seen);
 	mauth_config_unref(&service->config);
 	if (service->lock_fd != -1)
 		(void)close(service->lock_fd);

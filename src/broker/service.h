@@ -22,6 +22,7 @@ enum mauth_phase { MAUTH_PHASE_WAITING, MAUTH_PHASE_SERVING, MAUTH_PHASE_LEAVING
 
 struct mauth_session;
 struct mauth_runner;
+struct mauth_config_seen;
 struct mauth_service_state;
 struct mauth_storage;
 struct mauth_handover_out;
@@ -70,6 +71,7 @@ struct mauth_service_state {
 	uint64_t changes, changes_told;      /* by admins; those that they have been told of, or that it failed */
 	struct mauth_runner *runner;         /* of the programs that notices are given to */
 	struct mauth_storage *storage;       /* open while we are alone */
+	struct mauth_config_seen *seen;      /* puts on record which configuration is in force */
 	mauth_affected_fn *affected;         /* who has been seen; NULL: nobody keeps an inventory */
 	struct mauth_broker *broker;         /* NULL while WAITING, until the verifier key is known */
 	uid_t role_uids[MAUTH_ROLE_COUNT];   /* who, besides root, may use a listener of that role */

@@ -42,7 +42,7 @@ struct mauth_broker *mauth_broker_new(const struct mauth_host *host, struct maut
 	};
 	struct mauth_hybrid_deps hybrid = {
 		.loop = host->loop, .http = host->http, .log = host->log, .files = host->files, .worker = host->worker,
-		.config = config,
+		.config = config, .news = host->map_news,
 	};
 
 	broker->host = *host;

@@ -17,6 +17,7 @@
 struct mauth_broker;
 struct mauth_inventory;
 struct mauth_hybrid;
+struct mauth_map_news;
 struct mauth_login;
 
 /* What the host lends. Everything outlives the broker. */
@@ -28,6 +29,7 @@ struct mauth_host {
 	const struct mauth_worker *worker;   /* for files that change; NULL: there is none, as for the next */
 	const struct mauth_files *files;
 	const struct mauth_run *run;         /* for notices; NULL: nothing is run */
+	const struct mauth_map_news *map_news;       /* who is told of mailbox maps that are in force; NULL: nobody */
 };
 
 /* Takes a reference to config. key: a predecessor's, or NULL for a fresh one. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/hybrid-watch.h"
 
+#include "core/config-picture.h"
 #include "core/mem.h"
 
 #include <stdlib.h>
@@ -38,6 +39,7 @@ struct job {
 	enum mauth_status status;
 	struct mauth_error error;
 	bool was_read;
+	unsigned char digest[32];            /* of what was read */
 };
 
 static bool is_same(const struct mauth_file_stamp *a, const struct mauth_file_stamp *b)
@@ -73,6 +75,8 @@ static void work(void *context)
 		return;
 	job->tried = stamp;
 	job->was_read = true;
+	if (job->status == MAUTH_OK)
+		mauth_config_digest(text, size, job->digest);
 	if (job->status == MAUTH_OK)
 		job->status = mauth_side_map_new(text, size, job->path, &job->map, &job->error);
 }
@@ -116,6 +120,7 @@ static void tell(const struct map_file *file, const struct job *job)
 
 static void take_result(struct map_file *file, struct job *job)
 {
+	const struct mauth_map_news *news = file->watch->deps.news;
 	bool says_it = job->was_read;
 
 	/* What is wrong with a file that cannot be read at all is said when it begins to be. */
@@ -133,6 +138,8 @@ static void take_result(struct map_file *file, struct job *job)
 		free_in_worker(file->watch->deps.worker, file->map);
 		file->map = job->map;
 		job->map = NULL;
+		if (news != NULL)
+			news->read(news->context, file->path, job->digest, mauth_side_map_count(file->map));
 	}
 	file->looked = true;
 }

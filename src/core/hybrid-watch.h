@@ -13,6 +13,12 @@
 
 struct mauth_map_watch;
 
+/* Who wants to know what is in force: path has been read, the SHA-256 of its text is digest. */
+struct mauth_map_news {
+	void (*read)(void *context, const char *path, const unsigned char digest[static 32], size_t entries);
+	void *context;
+};
+
 struct mauth_map_watch_deps {
 	const struct mauth_loop *loop;
 	const struct mauth_log *log;
@@ -22,6 +28,7 @@ struct mauth_map_watch_deps {
 	/* A file has been looked at for the first time. Never called by mauth_map_watch_new(). */
 	void (*looked)(void *context);
 	void *context;
+	const struct mauth_map_news *news;   /* NULL: nobody wants to know */
 };
 /* Begins to read. The files of tenants whose mailbox_sources have "map". */
 struct mauth_map_watch *mauth_map_watch_new(const struct mauth_map_watch_deps *deps);

@@ -311,7 +311,7 @@ struct mauth_hybrid *mauth_hybrid_new(const struct mauth_hybrid_deps *deps)
 	hybrid->loop = deps->loop;
 	hybrid->watch = mauth_map_watch_new(&(struct mauth_map_watch_deps){
 		.loop = deps->loop, .log = deps->log, .files = deps->files, .worker = deps->worker, .config = deps->config,
-		.looked = file_looked_at, .context = hybrid,
+		.looked = file_looked_at, .context = hybrid, .news = deps->news,
 	});
 	hybrid->autodiscover = mauth_autodiscover_new(&(struct mauth_autodiscover_deps){
 		.loop = deps->loop, .http = deps->http, .log = deps->log, .config = deps->config, .key = deps->key,

@@ -35,6 +35,7 @@ struct mauth_hybrid_deps {
 	const struct mauth_worker *worker;
 	const struct mauth_config *config;
 	const struct mauth_verifier_key *key;
+	const struct mauth_map_news *news;   /* NULL: nobody wants to know */
 };
 struct mauth_hybrid *mauth_hybrid_new(const struct mauth_hybrid_deps *deps);
 /* Reads and asks nothing any more. */

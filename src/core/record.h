@@ -99,6 +99,21 @@ void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record
 void mauth_record_and_log_change(const struct mauth_audit_sink *audit, const struct mauth_log *log,
 				 const struct mauth_change_record *record);
 
+struct mauth_config_picture;
+/* The service has begun with a configuration, or the configuration is another than the last one on record. */
+struct mauth_config_record {
+	int64_t wall_usecs;
+	const char *action;                          /* "service-started", "configuration-changed", "mailbox-map-changed" */
+	const char *version;                         /* ours; NULL: it does not matter here */
+	int64_t uid;                                 /* of the process that read it */
+	const char *path;
+	const unsigned char *digest, *previous;      /* SHA-256 of the file, and of the last one on record; NULL: none is */
+	const struct mauth_config_picture *picture;  /* with the other files that it names; NULL: there are none */
+	const char *const *changes;                  /* "rule scanners: changed", NULL-terminated; NULL: none */
+	int64_t changes_count;                       /* of which these are the first */
+};
+void mauth_record_config(struct mauth_buf *buf, const struct mauth_config_record *record);
+
 /* Entra's word for a protocol: "IMAP4", "POP3", "Authenticated SMTP" (howto-customize-filter-logs.md). */
 const char *mauth_record_protocol(enum mauth_service service);
 

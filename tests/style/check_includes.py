@@ -39,6 +39,7 @@ EXPOSES = {
     "src/core/chain-key.c": "the audit's key becomes text, and text a key",
     "src/core/config-credential.c": "a secret loses its newline",
     "src/core/config-load.c": "the file's text goes to the parser",
+    "src/core/config-picture.c": "what a configuration consists of becomes digests",
     "src/core/config-rule-users.c": "a file of users is no secret, but read like one",
     "src/core/device-generate.c": "a typed device password loses case and hyphens",
     "src/core/devices-hash.c": "a chosen device password goes to scrypt",
