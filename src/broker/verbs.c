@@ -297,7 +297,7 @@ static bool has_broker(struct mauth_session *session, uint32_t id)
 }
 
 /* Answered with all that were read with it. */
-static void confirm_later(struct mauth_session *session, uint32_t id)
+static void add_report(struct mauth_session *session, uint32_t id)
 {
 	session->reports[session->reports_count++] = id;
 	if (session->reports_count == MAUTH_REPORTS_TOGETHER)
@@ -314,7 +314,7 @@ static bool verb_upstream(struct mauth_session *session, const struct mauth_wire
 	if (!has_broker(session, line->id))
 		return true;
 	mauth_broker_upstream(session->service->broker, &report);
-	confirm_later(session, line->id);
+	add_report(session, line->id);
 	return true;
 }
 
@@ -337,7 +337,7 @@ static bool verb_ended(struct mauth_session *session, const struct mauth_wire_li
 	if (!has_broker(session, line->id))
 		return true;
 	mauth_broker_session_ended(session->service->broker, &report, &end);
-	confirm_later(session, line->id);
+	add_report(session, line->id);
 	return true;
 }
 
@@ -350,7 +350,7 @@ static bool verb_unconnected(struct mauth_session *session, const struct mauth_w
 	if (!has_broker(session, line->id))
 		return true;
 	mauth_broker_unconnected(session->service->broker, &report);
-	confirm_later(session, line->id);
+	add_report(session, line->id);
 	return true;
 }
 

@@ -8,7 +8,7 @@
 #define CHANGE_MAX 400u
 
 #define CHANGED "\"event\",\"category\":[\"configuration\"],\"type\":[\"change\"]"
-#define STARTED "\"event\",\"category\":[\"configuration\"],\"type\":[\"start\",\"info\"]"
+#define STARTED "\"event\",\"category\":[\"process\"],\"type\":[\"start\"]"
 
 static void put_digest(struct mauth_buf *buf, const char *name, const unsigned char *digest)
 {
