@@ -166,7 +166,7 @@ enum mauth_status mauth_audit_read(const char *path, const struct mauth_audit_re
 
 struct candidate {
 	char *path;
-	char time[40];                       /* of the first record: RFC 3339 in UTC is in order as text */
+	char time[MAUTH_AUDIT_TIME_SIZE];                     /* of the first record: RFC 3339 in UTC is in order as text */
 };
 
 /* Enough of a file for its first record's time, which every record begins with. */
@@ -180,9 +180,17 @@ static bool take_time(void *context, const char *data, size_t size)
 		return false;
 	data += sizeof(begin) - 1;
 	length = strnlen(data, size - (sizeof(begin) - 1));
-	snprintf(time, 40, "%.*s", (int)(length < 30 ? length : 30), data);
+	snprintf(time, MAUTH_AUDIT_TIME_SIZE, "%.*s", (int)(length < 30 ? length : 30), data);
 	time[strcspn(time, "\"")] = '\0';
 	return false;
+}
+
+void mauth_audit_first_time(const char *path, char time_r[static MAUTH_AUDIT_TIME_SIZE])
+{
+	const struct mauth_audit_reader reader = { .data = take_time, .context = time_r };
+
+	time_r[0] = '\0';
+	(void)mauth_audit_read(path, &reader, NULL);
 }
 
 static int compare(const void *a, const void *b)

@@ -18,6 +18,9 @@ enum mauth_status mauth_audit_read(const char *path, const struct mauth_audit_re
 /* path and the files that logrotate has made of it (PATH.1, PATH.2.gz, PATH-20261126.zst), the oldest first by the time of their first
  * record; the caller frees each and the array. 0: there is none. */
 size_t mauth_audit_list(const char *path, char ***paths_r);
+/* When the first record of the file was made, as it says it; "" if it does not begin with one. */
+#define MAUTH_AUDIT_TIME_SIZE 40u
+void mauth_audit_first_time(const char *path, char time_r[static MAUTH_AUDIT_TIME_SIZE]);
 /* Sizes together, for a progress bar. */
 uint64_t mauth_audit_size(const char *const *paths, size_t count);
 

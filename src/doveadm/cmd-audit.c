@@ -6,22 +6,21 @@
 #include "core/chain-verify.h"
 #include "doveadm/audit-files.h"
 #include "doveadm/command.h"
+#include "doveadm/progress.h"
 #include "doveadm/term.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
-#define PROGRESS_MSECS 200
 /* More findings than anybody reads; the count goes on. */
 #define SHOWN_MAX 1000u
 
 struct verifying {
 	struct mauth_command cmd;
-	struct mauth_live live;
+	struct mauth_progress progress;
 	struct mauth_chain_verify *verify;
-	uint64_t shown, total, before;       /* octets: of all files, of those that are done */
-	int64_t drawn_at;
+	uint64_t shown;
 	/* what the broker says */
 	char *path, *key_file, *writer;
 	int64_t number;
@@ -158,22 +157,8 @@ static bool take_data(void *context, const char *data, size_t size)
 static void draw(void *context, uint64_t octets)
 {
 	struct verifying *v = context;
-	int64_t now = mauth_monotonic_msecs();
-	uint64_t done = v->before + octets;
-	char bar[41];
-	const char *line;
 
-	if (!v->live.is_tty || v->total == 0 || now < v->drawn_at + PROGRESS_MSECS)
-		return;
-	v->drawn_at = now;
-	for (unsigned int i = 0; i < sizeof(bar) - 1; i++)
-		bar[i] = i < done * (sizeof(bar) - 1) / v->total ? '#' : '.';
-	bar[sizeof(bar) - 1] = '\0';
-	T_BEGIN {
-		line = t_strdup_printf("[%s] %3u %%  %llu of %llu MB", bar, (unsigned int)(done * 100 / v->total),
-				       (unsigned long long)(done / 1000000), (unsigned long long)(v->total / 1000000));
-		mauth_live_draw(&v->live, &line, 1);
-	} T_END;
+	mauth_progress_draw(&v->progress, octets);
 }
 
 static bool read_files(struct verifying *v, const char *const *paths, size_t count)
@@ -181,20 +166,19 @@ static bool read_files(struct verifying *v, const char *const *paths, size_t cou
 	const struct mauth_audit_reader reader = { .data = take_data, .progress = draw, .context = v };
 	bool good = TRUE;
 
-	v->total = mauth_audit_size(paths, count);
 	for (size_t i = 0; i < count; i++) {
 		struct mauth_error error;
 
 		mauth_chain_verify_file(v->verify, paths[i]);
 		if (mauth_audit_read(paths[i], &reader, &error) != MAUTH_OK) {
-			mauth_live_end(&v->live, TRUE);
+			mauth_progress_end(&v->progress);
 			i_error("%s", mauth_show(error.text));
 			doveadm_exit_code = EX_NOINPUT;
 			good = FALSE;
 		}
-		v->before += mauth_audit_size(paths + i, 1);
+		mauth_progress_file(&v->progress, mauth_audit_size(paths + i, 1));
 	}
-	mauth_live_end(&v->live, TRUE);
+	mauth_progress_end(&v->progress);
 	return good;
 }
 
@@ -229,7 +213,7 @@ static void verify(struct verifying *v, const char *const *paths, size_t count, 
 
 	if (key == NULL)
 		return;
-	mauth_live_init(&v->live);
+	mauth_progress_begin(&v->progress, mauth_audit_size(paths, count));
 	v->verify = mauth_chain_verify_new(key, report, v);
 	if (read_files(v, paths, count)) {
 		mauth_chain_verify_end(v->verify, &summary);

@@ -332,6 +332,18 @@ bool mauth_command_rows(struct mauth_command *cmd, const char *verb, const struc
 	return TRUE;
 }
 
+char *mauth_command_audit_path(struct mauth_command *cmd)
+{
+	static const struct mauth_admin_field no_fields[] = { { NULL, NULL } };
+	const struct mauth_admin_reply *reply;
+	char *path = NULL;
+
+	if (mauth_command_connect(cmd, 0) && mauth_command_ask(cmd, "AUDIT", no_fields) && mauth_command_ok(cmd, &reply))
+		path = i_strdup(mauth_admin_get(reply, "path"));
+	mauth_command_deinit(cmd);
+	return path;
+}
+
 bool mauth_command_password(struct mauth_command *cmd, const char *key, struct mauth_secret **secret_r)
 {
 	struct mauth_secret *secret = mauth_admin_secret(cmd->admin, key);

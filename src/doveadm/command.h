@@ -33,6 +33,8 @@ void mauth_cmd_relay_list(struct doveadm_cmd_context *cctx);
 void mauth_cmd_relay_remove(struct doveadm_cmd_context *cctx);
 void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx);
 void mauth_cmd_audit_verify(struct doveadm_cmd_context *cctx);
+void mauth_cmd_audit_export(struct doveadm_cmd_context *cctx);
+void mauth_cmd_tail(struct doveadm_cmd_context *cctx);
 
 struct mauth_command {
 	struct doveadm_cmd_context *cctx;
@@ -90,6 +92,9 @@ void mauth_command_print_time(struct mauth_command *cmd, int64_t time);
 /* Asks and prints each ROW; OK must count them. */
 bool mauth_command_rows(struct mauth_command *cmd, const char *verb, const struct mauth_admin_field *fields,
 			const struct mauth_column *columns);
+
+/* Where the broker writes its records, for i_free(); NULL: it has been said why nobody knows. */
+char *mauth_command_audit_path(struct mauth_command *cmd);
 
 /* The password called key in the reply ("device_password"), which the caller frees; *secret_r is NULL if there is none. */
 bool mauth_command_password(struct mauth_command *cmd, const char *key, struct mauth_secret **secret_r);

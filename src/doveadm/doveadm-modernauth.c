@@ -241,6 +241,33 @@ DOVEADM_CMD_PARAMS_START
 STR("key")
 DOVEADM_CMD_PARAM('\0', "file", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
 END
+}, {
+	.name = "modernauth audit export",
+	.cmd = mauth_cmd_audit_export,
+	.usage = "--format ecs|ocsf|cef|syslog [--since <30d>] [--until <time>] [--user <pattern>] [--follow] [<file> ..]",
+DOVEADM_CMD_PARAMS_START
+STR("format")
+STR("since")
+STR("until")
+STR("user")
+BOOL("follow")
+DOVEADM_CMD_PARAM('\0', "file", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+END
+}, {
+	.name = "modernauth tail",
+	.cmd = mauth_cmd_tail,
+	.usage = "[--user <pattern>] [--outcome ok|refused|failed|passed|changed|note[,..]] [--protocol <protocol>] [--lines <10>] "
+		"[--no-follow] [--json] [--color auto|always|never] [<file>]",
+DOVEADM_CMD_PARAMS_START
+POSITIONAL("file")
+STR("user")
+STR("outcome")
+STR("protocol")
+STR("lines")
+STR("color")
+BOOL("no-follow")
+BOOL("json")
+END
 } };
 
 void doveadm_modernauth_plugin_init(struct module *module)

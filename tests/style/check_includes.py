@@ -15,7 +15,7 @@ DIRECTIONS = {
     "src/compat": (["modernauth/", "core/mem.h", "compat/"], True),
     "src/passdb": (["modernauth/", "client/", "compat/", "passdb/"], True),
     "src/login": (["modernauth/", "client/", "compat/", "login/"], True),
-    "src/doveadm": (["modernauth/", "core/mem.h", "core/hybrid-line.h", "core/chain-verify.h", "client/", "compat/",
+    "src/doveadm": (["modernauth/", "core/mem.h", "core/hybrid-line.h", "core/chain-verify.h", "core/format.h", "client/", "compat/",
                      "doveadm/"], True),
     "src/broker": (["modernauth/", "core/", "client/", "compat/", "net/", "store/", "broker/"], True),
 }
