@@ -11,6 +11,7 @@
 #include "broker/status.h"
 #include "broker/storage.h"
 #include "core/mem.h"
+#include "net/forward.h"
 #include "net/http-curl.h"
 #include "store/audit-file.h"
 #include "store/text-file.h"
@@ -165,6 +166,38 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 	return open_lock(service, error_r);
 }
 
+/* Where records go: to the file, and from there to whoever wants them as well. Needs the reader, for names of hosts. */
+static const struct mauth_audit_sink *make_audit(struct mauth_service_state *service)
+{
+	const struct mauth_config *config = service->config;
+	enum mauth_format message = MAUTH_FORMAT_SYSLOG;
+	char host[256] = "";
+
+	service->audit = mauth_audit_file_new(config->audit_path, service->loop, service->log);
+	if (config->audit_key != NULL) {
+		char *head = mauth_printf("%s/audit.head", config->state_dir);
+
+		mauth_audit_file_seal(service->audit, config->audit_key, head);
+		free(head);
+	}
+	if (config->audit_group) {
+		service->syncer = mauth_worker_thread_new(service->loop, service->log);
+		mauth_audit_file_group(service->audit, mauth_worker_thread_worker(service->syncer));
+	}
+	if (config->audit_syslog.transport == MAUTH_TRANSPORT_NONE && !config->audit_journald)
+		return mauth_audit_file_sink(service->audit);
+	/* "text" is the syslog message's own. */
+	(void)mauth_format_parse(config->audit_syslog_message, &message);
+	(void)gethostname(host, sizeof(host) - 1);
+	service->forward = mauth_forward_new(mauth_audit_file_sink(service->audit), service->loop, service->log,
+					     mauth_worker_thread_worker(service->reader), host);
+	if (config->audit_syslog.transport != MAUTH_TRANSPORT_NONE)
+		mauth_forward_syslog(service->forward, &config->audit_syslog, message);
+	if (config->audit_journald)
+		mauth_forward_journal(service->forward, MAUTH_FORWARD_JOURNAL);
+	return mauth_forward_sink(service->forward);
+}
+
 void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key)
 {
 	struct mauth_http_curl_settings http = {
@@ -173,25 +206,14 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	struct mauth_host host = { .loop = service->loop, .log = service->log, .files = &mauth_text_files };
 
 	service->http = mauth_http_curl_new(&http, service->loop, service->log);
-	service->audit = mauth_audit_file_new(service->config->audit_path, service->loop, service->log);
 	service->runner = mauth_runner_new(service->loop, service->log);
 	host.run = mauth_runner_run(service->runner);
-	if (service->config->audit_key != NULL) {
-		char *head = mauth_printf("%s/audit.head", service->config->state_dir);
-
-		mauth_audit_file_seal(service->audit, service->config->audit_key, head);
-		free(head);
-	}
-	if (service->config->audit_group) {
-		service->syncer = mauth_worker_thread_new(service->loop, service->log);
-		mauth_audit_file_group(service->audit, mauth_worker_thread_worker(service->syncer));
-	}
 	host.http = mauth_http_curl_http(service->http);
-	host.audit = mauth_audit_file_sink(service->audit);
 	/* A thread of its own: a map of 200,000 lines must not keep device passwords waiting. */
 	service->reader = mauth_worker_thread_new(service->loop, service->log);
 	host.worker = mauth_worker_thread_worker(service->reader);
 	host.map_news = mauth_config_seen_maps(service->seen);
+	host.audit = make_audit(service);
 	service->broker = mauth_broker_new(&host, service->config, key);
 	service->affected = mauth_affected_by_inventory;
 	if (service->phase == MAUTH_PHASE_WAITING)
@@ -373,6 +395,7 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_storage_free(&service->storage);
 	mauth_config_seen_stop(service->seen);
 	mauth_broker_free(&service->broker);
+	mauth_forward_free(&service->forward);
 	if (service->reader != NULL)
 		mauth_worker_thread_free(&service->reader);
 	mauth_runner_free(&service->runner);

@@ -69,6 +69,7 @@ struct mauth_service_state {
 	struct mauth_audit_file *audit;
 	struct mauth_worker_thread *syncer;  /* waits for its disk; NULL: nobody does */
 	uint64_t changes, changes_told;      /* by admins; those that they have been told of, or that it failed */
+	struct mauth_forward *forward;       /* of its records to syslog and journald; NULL: nobody wants them */
 	struct mauth_runner *runner;         /* of the programs that notices are given to */
 	struct mauth_storage *storage;       /* open while we are alone */
 	struct mauth_config_seen *seen;      /* puts on record which configuration is in force */

@@ -54,6 +54,9 @@ static cfg_opt_t audit_opts[] = {
 	VALUE("durability"),
 	VALUE("seal"),
 	VALUE("key_file"),
+	VALUE("syslog"),
+	VALUE("syslog_message"),
+	VALUE("journald"),
 	CFG_END()
 };
 static cfg_opt_t lockout_opts[] = {

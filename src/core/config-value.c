@@ -313,6 +313,18 @@ static bool read_authority(const char *text, struct authority *authority_r)
 	return true;
 }
 
+bool mauth_conf_host_port(const char *text, char **host_r, unsigned int *port_r)
+{
+	struct authority authority;
+
+	if (!read_authority(text, &authority) || *authority.rest != '\0')
+		return false;
+	*host_r = mauth_strndup(authority.host, authority.host_size);
+	if (authority.port != 0)
+		*port_r = authority.port;
+	return true;
+}
+
 enum mauth_status mauth_conf_https_url(const struct mauth_conf_value *value, char **url_r,
 				       struct mauth_error *error_r)
 {

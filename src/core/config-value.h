@@ -35,6 +35,8 @@ enum mauth_status mauth_conf_https_url(const struct mauth_conf_value *value, cha
 				       struct mauth_error *error_r);
 /* "http://host:port", https too. */
 enum mauth_status mauth_conf_proxy(const struct mauth_conf_value *value, char **url_r, struct mauth_error *error_r);
+/* "host", "host:port", "[::1]:port". *host_r is new and the caller's, *port_r untouched if there is none. */
+bool mauth_conf_host_port(const char *text, char **host_r, unsigned int *port_r);
 /* "imaps://host[:port]" and its like. endpoint_r->host is new and the caller's. */
 enum mauth_status mauth_conf_endpoint(const struct mauth_conf_value *value, enum mauth_service service,
 				      struct mauth_endpoint *endpoint_r, struct mauth_error *error_r);

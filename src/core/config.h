@@ -4,6 +4,7 @@
 /* modernauth.conf, read once into an immutable, reference-counted tree. A new file is a new tree; the old one stays
  * in force until the new one has been accepted as a whole. */
 
+#include "core/forward-target.h"
 #include "core/hybrid-line.h"
 #include "modernauth/modernauth.h"
 
@@ -106,6 +107,10 @@ struct mauth_config {
 	bool audit_group;                    /* nobody is answered before the record is on disk */
 	char *audit_key_file;                /* NULL: records are not sealed */
 	struct mauth_chain_key *audit_key;   /* NULL: not sealed, or there is no such file yet */
+	char *audit_syslog_host;
+	struct mauth_forward_target audit_syslog;    /* MAUTH_TRANSPORT_NONE: none */
+	char *audit_syslog_message;          /* "text", "ecs", "ocsf" or "cef" */
+	bool audit_journald;
 	char *default_domain;                /* for logins without "@"; NULL: such logins are not ours */
 	uint64_t cache_max;                  /* octets */
 	unsigned int deadline_msecs;         /* of one login, default 20 s */

@@ -10,7 +10,7 @@ DIRECTIONS = {
     "include/modernauth": (["modernauth/"], False),
     "src/core": (["modernauth/", "core/"], False),
     "src/client": (["modernauth/", "core/mem.h", "client/"], False),
-    "src/net": (["modernauth/", "core/mem.h", "net/"], False),
+    "src/net": (["modernauth/", "core/mem.h", "core/format.h", "core/forward-target.h", "net/"], False),
     "src/store": (["modernauth/", "core/mem.h", "core/chain.h", "core/chain-note.h", "store/"], False),
     "src/compat": (["modernauth/", "core/mem.h", "compat/"], True),
     "src/passdb": (["modernauth/", "client/", "compat/", "passdb/"], True),

@@ -82,13 +82,13 @@ class Front(Clients, Enrolling):
     the rest  settings of modernauth.conf"""
 
     def __init__(self, standin, canary, dovecot="", early="", tenants=None, extra="", audit_required=True,
-                 durability="os", before_start=None, **options):
+                 durability="os", audit_settings="", before_start=None, **options):
         self.standin, self.canary, self.user = standin, canary, ensure_broker_user()
         self.secret_files, self.dovecots_own = [], []
         # The paths of UNIX sockets end at 107 octets.
         self.directory = tempfile.mkdtemp(prefix="ma-", dir="/tmp")
         os.chmod(self.directory, 0o755)
-        self.audit_dir, self.audit_required = self.path("audit"), audit_required
+        self.audit_dir, self.audit_required, self.audit_settings = self.path("audit"), audit_required, audit_settings
         self.durability = durability
         self.audit_path = self.path("audit/audit.jsonl")
         for name, owned in (("run", False), ("state", False), ("log", False), ("mail", False), ("lib", True),

@@ -121,7 +121,7 @@ def modernauth_conf(front, tenants=None, extra="", **settings):
     """tenants: text of tenant blocks; None: all of them."""
     values = {"state_dir": front.path("lib"), **settings}
     lines = "".join("%s = %s\n" % (key, quote(value)) for key, value in values.items())
-    return "# generated\n%saudit {\n  path = \"%s\"\n  key_file = \"%s\"\n  required = %s\n  durability = %s\n}\n%s\n%s" % (
+    return "# generated\n%saudit {\n  path = \"%s\"\n  key_file = \"%s\"\n  required = %s\n  durability = %s\n%s}\n%s\n%s" % (
         lines, front.audit_path, front.path("audit.key"), "true" if front.audit_required else "false", front.durability,
-        extra,
+        front.audit_settings, extra,
         all_tenants(front) if tenants is None else tenants)
