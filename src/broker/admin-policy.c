@@ -27,7 +27,7 @@ static void change_recorded(const struct admin_op *op, const struct mauth_except
 
 	service->changes++;
 	if (service->audit != NULL)
-		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
+		mauth_record_and_log_change(mauth_service_audit(service), service->log, &change);
 }
 
 static void put_until(struct mauth_session *session, int64_t until)

@@ -37,7 +37,7 @@ static void changed(const struct mauth_relay_key *key, const struct mauth_error 
 
 	op->service->changes++;
 	if (op->service->audit != NULL)
-		mauth_record_and_log_change(mauth_audit_file_sink(op->service->audit), op->service->log, &change);
+		mauth_record_and_log_change(mauth_service_audit(op->service), op->service->log, &change);
 	if (session != NULL && error != NULL) {
 		admin_fail(session, op->id, error);
 	} else if (session != NULL) {

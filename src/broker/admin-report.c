@@ -362,7 +362,7 @@ static void record_forgotten(struct mauth_service_state *service, const char *us
 
 	service->changes++;
 	if (service->audit != NULL)
-		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
+		mauth_record_and_log_change(mauth_service_audit(service), service->log, &change);
 }
 
 static void forgotten(const struct mauth_error *error, void *context)

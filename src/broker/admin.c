@@ -153,7 +153,7 @@ void admin_record(struct mauth_service_state *service, const char *action, const
 	service->changes++;
 	/* Without an audit there is no broker, and without a broker nothing has changed. */
 	if (service->audit != NULL)
-		mauth_record_and_log_change(mauth_audit_file_sink(service->audit), service->log, &change);
+		mauth_record_and_log_change(mauth_service_audit(service), service->log, &change);
 }
 
 /* -- STATUS ------------------------------------------------------------------------------------------------- */

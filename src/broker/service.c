@@ -198,6 +198,11 @@ static const struct mauth_audit_sink *make_audit(struct mauth_service_state *ser
 	return mauth_forward_sink(service->forward);
 }
 
+const struct mauth_audit_sink *mauth_service_audit(const struct mauth_service_state *service)
+{
+	return service->forward != NULL ? mauth_forward_sink(service->forward) : mauth_audit_file_sink(service->audit);
+}
+
 void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key)
 {
 	struct mauth_http_curl_settings http = {

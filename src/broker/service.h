@@ -113,6 +113,8 @@ void mauth_service_deinit(struct mauth_service_state *service);
 bool mauth_role_parse(const char *listener, enum mauth_role *role_r);
 const char *mauth_role_name(enum mauth_role role);
 
+/* Where records go: to the file, and to whoever wants them as well. Once there is a broker. */
+const struct mauth_audit_sink *mauth_service_audit(const struct mauth_service_state *service);
 /* Makes the broker, with the key of a predecessor or (NULL) a fresh one, and lets the sessions' requests in. */
 void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key);
 /* Takes over a configuration that a predecessor had in force. */
