@@ -33,6 +33,10 @@ static struct mauth_chain_key *key_new(const unsigned char *mac_key, EVP_PKEY *p
 	struct mauth_chain_key *key = mauth_new(sizeof(*key));
 
 	key->pair = pair;
+	key->hash = EVP_MD_CTX_new();
+	key->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	if (key->hash == NULL || key->sha256 == NULL)
+		abort();
 	if (mac_key != NULL) {
 		key->mac = mac_new(mac_key);
 		key->mac_key = mauth_secret_new(mac_key, MAC_KEY_SIZE);
@@ -58,6 +62,8 @@ void mauth_chain_key_free(struct mauth_chain_key **key)
 {
 	if (*key == NULL)
 		return;
+	EVP_MD_CTX_free((*key)->hash);
+	EVP_MD_free((*key)->sha256);
 	EVP_MAC_CTX_free((*key)->mac);
 	mauth_secret_free(&(*key)->mac_key);
 	EVP_PKEY_free((*key)->pair);
@@ -143,6 +149,18 @@ enum mauth_status mauth_chain_key_read(const struct mauth_secret *text, struct m
 	*key_r = key_new(secret ? mac_key : NULL, pair);
 	mauth_wipe(mac_key, sizeof(mac_key));
 	return MAUTH_OK;
+}
+
+struct mauth_chain_key *mauth_chain_key_dup(const struct mauth_chain_key *key)
+{
+	struct mauth_secret *text = mauth_chain_key_text(key);
+	struct mauth_chain_key *copy = NULL;
+
+	/* It is our own text. */
+	if (mauth_chain_key_read(text, &copy, NULL) != MAUTH_OK)
+		abort();
+	mauth_secret_free(&text);
+	return copy;
 }
 
 /* -- signatures --------------------------------------------------------------------------------------------- */

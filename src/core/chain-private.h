@@ -8,6 +8,8 @@
 #include <openssl/evp.h>
 
 struct mauth_chain_key {
+	EVP_MD_CTX *hash;                    /* for SHA-256: making one costs as much as using it, and a thread has its own key */
+	EVP_MD *sha256;
 	EVP_MAC_CTX *mac;                    /* HMAC-SHA-256 with the key in it; NULL: a public one */
 	struct mauth_secret *mac_key;
 	EVP_PKEY *pair;                      /* Ed25519 */

@@ -4,7 +4,7 @@
 /* Reads an audit, file after file in the order in which they were written, and says what is wrong with it. Memory does not
  * depend on how long it is. */
 
-#include "core/chain.h"
+#include "core/chain-note.h"
 
 enum mauth_chain_fault {
 	/* findings: somebody did this */
@@ -17,6 +17,7 @@ enum mauth_chain_fault {
 	MAUTH_CHAIN_CUT,                     /* the end of a writer is missing: it had come to "to" */
 	/* notes: as it may happen */
 	MAUTH_CHAIN_TORN,                    /* half a line at the end: a crash of the machine, or a record just being written */
+	MAUTH_CHAIN_DELETED,                 /* older files were deleted by retention, as recorded: see detail */
 	MAUTH_CHAIN_LATER_START,             /* the files begin with line "from" of the writer: older ones were not given */
 	MAUTH_CHAIN_OPEN_END,                /* the writer has not said that it ends: it runs, or was killed */
 	MAUTH_CHAIN_FAULT_COUNT
@@ -31,6 +32,7 @@ struct mauth_chain_report {
 	uint64_t line;                       /* of the file, the first is 1; 0: no one line */
 	const char *writer;                  /* NULL: unknown */
 	uint64_t from, to;                   /* numbers of the writer; 0: none */
+	const char *detail;                  /* of a deletion: which file, when; NULL */
 };
 typedef void mauth_chain_report_fn(const struct mauth_chain_report *report, void *context);
 
@@ -43,6 +45,11 @@ struct mauth_chain_summary {
 
 struct mauth_chain_verify;
 struct mauth_chain_verify *mauth_chain_verify_new(const struct mauth_chain_key *key, mauth_chain_report_fn *report, void *context);
+/* All files of a front end will be given: what was before them must have been deleted by retention, or it is missing. */
+void mauth_chain_verify_all(struct mauth_chain_verify *verify);
+/* What the files had of each writer. */
+void mauth_chain_verify_ranges(const struct mauth_chain_verify *verify,
+			       void (*range)(const struct mauth_chain_range *range, void *context), void *context);
 void mauth_chain_verify_free(struct mauth_chain_verify **verify);
 /* name lives until the next file or the end. */
 void mauth_chain_verify_file(struct mauth_chain_verify *verify, const char *name);

@@ -20,21 +20,11 @@ static const char member_close[] = "\"}}";
 
 /* -- hashes: looking an algorithm up costs as much as using it -- */
 
-static void digest(const void *first, size_t first_size, const void *second, size_t second_size,
-		   unsigned char hash_r[MAUTH_CHAIN_HASH])
+static void digest(const struct mauth_chain_key *key, const void *data, size_t size, unsigned char hash_r[MAUTH_CHAIN_HASH])
 {
-	static EVP_MD_CTX *context;
-	static EVP_MD *sha256;
-
-	if (context == NULL) {
-		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-		context = EVP_MD_CTX_new();
-	}
 	/* Fails for want of memory only. */
-	if (sha256 == NULL || context == NULL || EVP_DigestInit_ex2(context, sha256, NULL) != 1 ||
-	    EVP_DigestUpdate(context, first, first_size) != 1 ||
-	    (second_size > 0 && EVP_DigestUpdate(context, second, second_size) != 1) ||
-	    EVP_DigestFinal_ex(context, hash_r, NULL) != 1)
+	if (EVP_DigestInit_ex2(key->hash, key->sha256, NULL) != 1 || EVP_DigestUpdate(key->hash, data, size) != 1 ||
+	    EVP_DigestFinal_ex(key->hash, hash_r, NULL) != 1)
 		abort();
 }
 
@@ -50,22 +40,26 @@ static void compute_mac(const struct mauth_chain_key *key, const void *data, siz
 void mauth_chain_first(const char *writer, struct mauth_chain_state *state_r)
 {
 	static const char label[] = "modernauth audit chain 1 ";
+	char text[sizeof(label) + MAUTH_CHAIN_WRITER_SIZE];
 
+	memcpy(text, label, sizeof(label) - 1);
+	memcpy(text + sizeof(label) - 1, writer, MAUTH_CHAIN_WRITER_SIZE - 1);
 	state_r->number = 0;
-	digest(label, sizeof(label) - 1, writer, MAUTH_CHAIN_WRITER_SIZE - 1, state_r->head);
+	if (EVP_Digest(text, sizeof(label) + MAUTH_CHAIN_WRITER_SIZE - 2, state_r->head, NULL, EVP_sha256(), NULL) != 1)
+		abort();
 	memcpy(state_r->mac, state_r->head, MAUTH_CHAIN_HASH);
 }
 
-/* key NULL: mac is the line's own. */
-static void advance(const struct mauth_chain_key *key, struct mauth_chain_state *state, uint64_t number, const char *body,
-		    size_t size, const unsigned char *mac)
+/* hash: d(number). mac NULL: it is computed, with a secret key. */
+static void advance(const struct mauth_chain_key *key, struct mauth_chain_state *state, uint64_t number,
+		    const unsigned char hash[MAUTH_CHAIN_HASH], const unsigned char *mac)
 {
 	unsigned char input[3 * MAUTH_CHAIN_HASH + 8], *number_at = input + 2 * MAUTH_CHAIN_HASH, *mac_at = number_at + 8;
 
-	digest(body, size, NULL, 0, input + MAUTH_CHAIN_HASH);
+	memcpy(input + MAUTH_CHAIN_HASH, hash, MAUTH_CHAIN_HASH);
 	for (unsigned int i = 0; i < 8; i++)
 		number_at[i] = (unsigned char)(number >> (56 - 8 * i));
-	if (key != NULL) {
+	if (mac == NULL) {
 		memcpy(input, state->mac, MAUTH_CHAIN_HASH);
 		compute_mac(key, input, 2 * MAUTH_CHAIN_HASH + 8, state->mac);
 	} else {
@@ -73,7 +67,7 @@ static void advance(const struct mauth_chain_key *key, struct mauth_chain_state 
 	}
 	memcpy(input, state->head, MAUTH_CHAIN_HASH);
 	memcpy(mac_at, state->mac, MAUTH_CHAIN_HASH);
-	digest(input, sizeof(input), NULL, 0, state->head);
+	digest(key, input, sizeof(input), state->head);
 	state->number = number;
 }
 
@@ -111,9 +105,11 @@ static void put_text(char **at, const char *text, size_t size)
 static void seal_line(struct mauth_chain_writer *writer, const char *body, size_t size, bool checkpoint, struct mauth_buf *out)
 {
 	unsigned char signature[MAUTH_CHAIN_SIGNATURE];
+	unsigned char hash[MAUTH_CHAIN_HASH];
 	char member[MAUTH_CHAIN_MEMBER_MAX], *at = member;
 
-	advance(writer->key, &writer->state, writer->state.number + 1, body, size, NULL);
+	digest(writer->key, body, size, hash);
+	advance(writer->key, &writer->state, writer->state.number + 1, hash, NULL);
 	put_text(&at, member_open, sizeof(member_open) - 1);
 	put_text(&at, writer->name, MAUTH_CHAIN_WRITER_SIZE - 1);
 	put_text(&at, number_open, sizeof(number_open) - 1);
@@ -241,10 +237,16 @@ bool mauth_chain_parse(const char *line, size_t size, struct mauth_chain_line *l
 	return true;
 }
 
-void mauth_chain_follow(const struct mauth_chain_key *key, struct mauth_chain_state *state, const char *line,
-			const struct mauth_chain_line *parsed)
+void mauth_chain_body_hash(const struct mauth_chain_key *key, const char *line, const struct mauth_chain_line *parsed,
+			   unsigned char hash_r[MAUTH_CHAIN_HASH])
 {
-	advance(mauth_chain_key_is_secret(key) ? key : NULL, state, parsed->number, line, parsed->body, parsed->mac);
+	digest(key, line, parsed->body, hash_r);
+}
+
+void mauth_chain_follow(const struct mauth_chain_key *key, struct mauth_chain_state *state, const unsigned char hash[MAUTH_CHAIN_HASH],
+			uint64_t number, const unsigned char mac[MAUTH_CHAIN_HASH])
+{
+	advance(key, state, number, hash, mauth_chain_key_is_secret(key) ? NULL : mac);
 }
 
 bool mauth_chain_signature_is_right(const struct mauth_chain_key *key, const struct mauth_chain_line *line)

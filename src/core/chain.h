@@ -32,6 +32,8 @@ char *mauth_chain_key_public(const struct mauth_chain_key *key);
 /* Reads either text; MAUTH_CONFIG: it is none. */
 enum mauth_status mauth_chain_key_read(const struct mauth_secret *text, struct mauth_chain_key **key_r,
 				       struct mauth_error *error_r);
+/* Another one of a secret key: one key is for one thread. */
+struct mauth_chain_key *mauth_chain_key_dup(const struct mauth_chain_key *key);
 /* Can it check single lines, or checkpoints only? */
 bool mauth_chain_key_is_secret(const struct mauth_chain_key *key);
 
@@ -72,9 +74,13 @@ bool mauth_chain_parse(const char *line, size_t size, struct mauth_chain_line *l
 void mauth_chain_first(const char *writer, struct mauth_chain_state *state_r);
 /* Reads size octets as hex digits in lower case, one spelling for each, and moves *at behind them. */
 bool mauth_chain_take_hex(const char **at, const char *end, unsigned char *data_r, size_t size);
-/* state becomes that after line; its mac is the one that the line should have (secret keys), else the line's own. */
-void mauth_chain_follow(const struct mauth_chain_key *key, struct mauth_chain_state *state, const char *line,
-			const struct mauth_chain_line *parsed);
+/* d(n) of a line. */
+void mauth_chain_body_hash(const struct mauth_chain_key *key, const char *line, const struct mauth_chain_line *parsed,
+			   unsigned char hash_r[MAUTH_CHAIN_HASH]);
+/* state becomes that after the line of that hash and number; its mac is the one that the line should have (secret keys), else mac, the
+ * line's own. */
+void mauth_chain_follow(const struct mauth_chain_key *key, struct mauth_chain_state *state, const unsigned char hash[MAUTH_CHAIN_HASH],
+			uint64_t number, const unsigned char mac[MAUTH_CHAIN_HASH]);
 /* Is the signature of a checkpoint right for what it says? */
 bool mauth_chain_signature_is_right(const struct mauth_chain_key *key, const struct mauth_chain_line *line);
 

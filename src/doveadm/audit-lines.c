@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "doveadm/audit-lines.h"
 
-#include "doveadm/audit-files.h"
+#include "store/audit-files.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 #include "doveadm-print.h"
 
 #include "core/chain-verify.h"
-#include "doveadm/audit-files.h"
+#include "store/audit-files.h"
 #include "doveadm/command.h"
 #include "doveadm/progress.h"
 #include "doveadm/term.h"
@@ -24,7 +24,8 @@ struct verifying {
 	/* what the broker says */
 	char *path, *key_file, *writer;
 	int64_t number;
-	bool writer_seen;
+	bool writer_seen, all;
+	const char *misplaced;               /* a file whose name is another one's */
 };
 
 static const char *meaning(enum mauth_chain_fault fault)
@@ -46,6 +47,8 @@ static const char *meaning(enum mauth_chain_fault fault)
 		return "the end of an earlier process is missing";
 	case MAUTH_CHAIN_TORN:
 		return "half a line, as a crash leaves it";
+	case MAUTH_CHAIN_DELETED:
+		return "it begins after files that retention has deleted, as recorded";
 	case MAUTH_CHAIN_LATER_START:
 		return "older files were not given";
 	case MAUTH_CHAIN_OPEN_END:
@@ -80,15 +83,15 @@ static void report(const struct mauth_chain_report *report, void *context)
 	struct verifying *v = context;
 
 	/* That the one who writes now has not ended is no news. */
-	if (report->fault == MAUTH_CHAIN_OPEN_END && v->writer != NULL && strcmp(v->writer, report->writer) == 0) {
-		v->writer_seen = report->from >= (uint64_t)v->number;
+	if (report->fault == MAUTH_CHAIN_OPEN_END && v->writer != NULL && strcmp(v->writer, report->writer) == 0)
 		return;
-	}
 	if (v->shown++ >= SHOWN_MAX)
 		return;
 	T_BEGIN {
 		print_row(v, mauth_chain_fault_is_finding(report->fault) ? "finding" : "note", mauth_chain_fault_name(report->fault),
-			  report->file, report->line, report->writer, report->from, report->to, meaning(report->fault));
+			  report->file, report->line, report->writer, report->from, report->to,
+			  report->detail == NULL ? meaning(report->fault) :
+						   t_strdup_printf("%s: %s", meaning(report->fault), mauth_show(report->detail)));
 	} T_END;
 }
 
@@ -182,6 +185,14 @@ static bool read_files(struct verifying *v, const char *const *paths, size_t cou
 	return good;
 }
 
+static void look_for_writer(const struct mauth_chain_range *range, void *context)
+{
+	struct verifying *v = context;
+
+	if (v->writer != NULL && strcmp(range->writer, v->writer) == 0)
+		v->writer_seen = range->last.number >= (uint64_t)v->number;
+}
+
 static void conclude(struct verifying *v, const struct mauth_chain_key *key, const struct mauth_chain_summary *summary)
 {
 	uint64_t findings = summary->findings;
@@ -190,6 +201,11 @@ static void conclude(struct verifying *v, const struct mauth_chain_key *key, con
 		findings++;
 		print_row(v, "finding", "cut", v->path, 0, v->writer, 0, (uint64_t)v->number,
 			  "the broker has written up to here, and the files do not go so far");
+	}
+	if (v->misplaced != NULL) {
+		findings++;
+		print_row(v, "finding", "swapped", v->misplaced, 0, NULL, 0, 0,
+			  "its records are older or newer than its name says: files were exchanged");
 	}
 	fprintf(stderr, "%llu lines, %llu of them sealed, %llu signatures: %s\n", (unsigned long long)summary->lines,
 		(unsigned long long)summary->sealed, (unsigned long long)summary->checkpoints,
@@ -215,8 +231,11 @@ static void verify(struct verifying *v, const char *const *paths, size_t count, 
 		return;
 	mauth_progress_begin(&v->progress, mauth_audit_size(paths, count));
 	v->verify = mauth_chain_verify_new(key, report, v);
+	if (v->all)
+		mauth_chain_verify_all(v->verify);
 	if (read_files(v, paths, count)) {
 		mauth_chain_verify_end(v->verify, &summary);
+		mauth_chain_verify_ranges(v->verify, look_for_writer, v);
 		conclude(v, key, &summary);
 	}
 	mauth_chain_verify_free(&v->verify);
@@ -260,7 +279,9 @@ void mauth_cmd_audit_verify(struct doveadm_cmd_context *cctx)
 		i_error("records are not sealed: audit { seal = true } in modernauth.conf");
 		doveadm_exit_code = EX_CONFIG;
 	} else if (v.path != NULL) {
+		v.all = TRUE;
 		count = mauth_audit_list(v.path, &paths);
+		v.misplaced = mauth_audit_misplaced(v.path, (const char *const *)paths, count);
 		verify(&v, (const char *const *)paths, count, key != NULL ? key : v.key_file);
 		free_paths(paths, count);
 	}

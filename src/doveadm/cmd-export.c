@@ -3,7 +3,7 @@
 #include "lib.h"
 #include "hostpid.h"
 
-#include "doveadm/audit-files.h"
+#include "store/audit-files.h"
 #include "doveadm/audit-lines.h"
 #include "doveadm/audit-select.h"
 #include "doveadm/command.h"

@@ -2,7 +2,7 @@
 /* tail: the audit as it is written, a line for each record. */
 #include "lib.h"
 
-#include "doveadm/audit-files.h"
+#include "store/audit-files.h"
 #include "doveadm/audit-lines.h"
 #include "doveadm/audit-select.h"
 #include "doveadm/command.h"

@@ -262,12 +262,33 @@ static enum mauth_status write_line(struct mauth_audit_file *file, const char *l
 			    "free some space, or rotate the file" : open_advice(code));
 }
 
+/* Before we sign: has another broker written here? */
+static void look_around(struct mauth_audit_file *file)
+{
+	struct tail *tail;
+	const char *lines;
+	struct stat st;
+	size_t size;
+
+	if (file->fd < 0 || fstat(file->fd, &st) < 0)
+		return;
+	tail = mauth_new(sizeof(*tail));
+	if (read_tail(file->fd, st.st_size, tail)) {
+		lines = first_line(tail, &size);
+		mauth_audit_seal_look_around(file->seal, lines, size);
+	}
+	free(tail);
+}
+
 /* The last line of a file, or of all. If it cannot be written, the next file says where the chain goes on all the same. */
 static void write_last(struct mauth_audit_file *file, enum mauth_chain_note_kind kind)
 {
 	struct mauth_error error;
 
-	if (file->seal == NULL || file->fd < 0 || !mauth_audit_seal_last(file->seal, kind, &file->sealed))
+	if (file->seal == NULL || file->fd < 0)
+		return;
+	look_around(file);
+	if (!mauth_audit_seal_last(file->seal, kind, &file->sealed))
 		return;
 	mauth_audit_seal_written(file->seal, write_line(file, file->sealed.data, file->sealed.size, &error) == MAUTH_OK);
 	mauth_buf_clear(&file->sealed);
@@ -317,6 +338,7 @@ static void checkpoint_due(void *context)
 	struct mauth_audit_file *file = context;
 
 	file->checkpoint = NULL;
+	look_around(file);
 	if (mauth_audit_seal_is_due(file->seal))
 		(void)append(file, NULL, 0, NULL);
 }

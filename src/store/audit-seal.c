@@ -23,6 +23,7 @@ struct mauth_audit_seal {
 	bool note_due;
 	enum mauth_chain_note_kind kind;
 	struct mauth_chain_note note;
+	struct mauth_chain_note seen;        /* previous: the last line of another broker; for the next checkpoint */
 };
 
 struct mauth_audit_seal *mauth_audit_seal_new(const struct mauth_chain_key *key, const char *head_path,
@@ -47,10 +48,11 @@ void mauth_audit_seal_free(struct mauth_audit_seal **seal)
 
 /* -- what was before us ------------------------------------------------------------------------------------- */
 
-/* The last sealed line of tail. */
-static bool find_last(const char *tail, size_t size, struct mauth_chain_line *line_r)
+/* The last sealed line of tail, but for those of a writer (NULL: of anybody). */
+static bool find_last(const char *tail, size_t size, const char *but, struct mauth_chain_line *line_r)
 {
 	const char *end = tail + size;
+	struct mauth_chain_line line;
 	bool found = false;
 
 	while (tail < end) {
@@ -58,8 +60,10 @@ static bool find_last(const char *tail, size_t size, struct mauth_chain_line *li
 
 		if (newline == NULL)
 			break;
-		if (mauth_chain_parse(tail, (size_t)(newline - tail), line_r))
+		if (mauth_chain_parse(tail, (size_t)(newline - tail), &line) && (but == NULL || strcmp(line.writer, but) != 0)) {
+			*line_r = line;
 			found = true;
+		}
 		tail = newline + 1;
 	}
 	return found;
@@ -110,25 +114,31 @@ static void write_head(struct mauth_audit_seal *seal, uint64_t number)
 void mauth_audit_seal_opened(struct mauth_audit_seal *seal, const char *tail, size_t size)
 {
 	struct mauth_chain_note *note = &seal->note;
-	char writer[MAUTH_CHAIN_WRITER_SIZE];
 	struct mauth_chain_line last;
-	uint64_t number;
 
 	seal->note_due = true;
 	seal->kind = seal->opened ? MAUTH_CHAIN_NOTE_RESUMED : MAUTH_CHAIN_NOTE_BEGUN;
 	if (seal->opened)
 		return;
 	seal->opened = true;
-	if (find_last(tail, size, &last)) {
+	if (find_last(tail, size, NULL, &last)) {
 		memcpy(note->previous, last.writer, sizeof(note->previous));
 		note->previous_number = last.number;
 	}
-	/* The end that we know of: if this file does not go so far, it is not the one that we had. */
-	if (read_head(seal->head_path, writer, &number) &&
-	    (note->previous[0] == '\0' || (strcmp(note->previous, writer) == 0 && note->previous_number < number))) {
-		memcpy(note->previous, writer, sizeof(writer));
-		note->previous_number = number;
-	}
+	/* The end that we know of: if the files do not go so far, they are not those that we had. */
+	if (!read_head(seal->head_path, note->known, &note->known_number))
+		note->known[0] = '\0';
+}
+
+void mauth_audit_seal_look_around(struct mauth_audit_seal *seal, const char *tail, size_t size)
+{
+	struct mauth_chain_note *seen = &seal->seen;
+	struct mauth_chain_line last;
+
+	if (!find_last(tail, size, seal->writer.name, &last))
+		return;
+	memcpy(seen->previous, last.writer, sizeof(seen->previous));
+	seen->previous_number = last.number;
 }
 
 void mauth_audit_seal_torn(struct mauth_audit_seal *seal, const char *data, size_t size)
@@ -144,10 +154,9 @@ void mauth_audit_seal_torn(struct mauth_audit_seal *seal, const char *data, size
 static void put_note(struct mauth_audit_seal *seal, enum mauth_chain_note_kind kind, const struct mauth_chain_note *note,
 		     struct mauth_buf *out)
 {
-	static const struct mauth_chain_note nothing;
 	struct mauth_buf line = { 0 };
 
-	mauth_chain_note_write(&line, mauth_wall_usecs(seal->loop), kind, note == NULL ? &nothing : note);
+	mauth_chain_note_write(&line, mauth_wall_usecs(seal->loop), kind, note == NULL ? &seal->seen : note);
 	mauth_chain_checkpoint(&seal->writer, line.data, line.size, out);
 	mauth_buf_free(&line);
 	seal->checkpoint = seal->writer.state.number;
@@ -188,6 +197,8 @@ void mauth_audit_seal_written(struct mauth_audit_seal *seal, bool written)
 	}
 	if (seal->checkpoint == 0)
 		return;
+	/* It is said once: the file that says it is the one that has it. */
+	seal->seen = (struct mauth_chain_note){ 0 };
 	seal->signed_number = seal->checkpoint;
 	if (!seal->deferred)
 		write_head(seal, seal->signed_number);

@@ -19,6 +19,9 @@ void mauth_audit_seal_free(struct mauth_audit_seal **seal);
 
 /* A file has been opened that we did not have open before; tail: its last octets, from the begin of a line on. */
 void mauth_audit_seal_opened(struct mauth_audit_seal *seal, const char *tail, size_t size);
+/* The same octets of the file that we write to, before a checkpoint: the end of another broker, which may be gone by now, is in our
+ * next note, so that nobody can take it away. */
+void mauth_audit_seal_look_around(struct mauth_audit_seal *seal, const char *tail, size_t size);
 /* Half a line was found at its end. */
 void mauth_audit_seal_torn(struct mauth_audit_seal *seal, const char *data, size_t size);
 

@@ -11,12 +11,12 @@ DIRECTIONS = {
     "src/core": (["modernauth/", "core/"], False),
     "src/client": (["modernauth/", "core/mem.h", "client/"], False),
     "src/net": (["modernauth/", "core/mem.h", "core/format.h", "core/forward-target.h", "net/"], False),
-    "src/store": (["modernauth/", "core/mem.h", "core/chain.h", "core/chain-note.h", "store/"], False),
+    "src/store": (["modernauth/", "core/mem.h", "core/chain.h", "core/chain-note.h", "core/chain-verify.h", "store/"], False),
     "src/compat": (["modernauth/", "core/mem.h", "compat/"], True),
     "src/passdb": (["modernauth/", "client/", "compat/", "passdb/"], True),
     "src/login": (["modernauth/", "client/", "compat/", "login/"], True),
-    "src/doveadm": (["modernauth/", "core/mem.h", "core/hybrid-line.h", "core/chain-verify.h", "core/format.h", "client/", "compat/",
-                     "doveadm/"], True),
+    "src/doveadm": (["modernauth/", "core/mem.h", "core/hybrid-line.h", "core/chain-verify.h", "core/format.h",
+                     "store/audit-files.h", "client/", "compat/", "doveadm/"], True),
     "src/broker": (["modernauth/", "core/", "client/", "compat/", "net/", "store/", "broker/"], True),
 }
 

@@ -211,7 +211,7 @@ static void the_end_of_the_file_before_is_remembered_elsewhere(void **state)
 		assert_non_null(file);
 		assert_non_null(fgets(data, sizeof(data), file));
 		fclose(file);
-		assert_non_null(strstr(data, "\"previous\":{\"w\":\""));
+		assert_non_null(strstr(data, "\"known\":{\"w\":\""));
 		assert_non_null(strstr(data, "\"n\":5}"));
 	}
 }

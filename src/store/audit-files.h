@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef MAUTH_AUDIT_FILES_H
-#define MAUTH_AUDIT_FILES_H
+#ifndef MAUTH_STORE_AUDIT_FILES_H
+#define MAUTH_STORE_AUDIT_FILES_H
 /* Audit files as logrotate leaves them: plain, gzip or zstd, told apart by how they begin. Without Dovecot. */
 
 #include "modernauth/modernauth.h"
@@ -21,6 +21,8 @@ size_t mauth_audit_list(const char *path, char ***paths_r);
 /* When the first record of the file was made, as it says it; "" if it does not begin with one. */
 #define MAUTH_AUDIT_TIME_SIZE 40u
 void mauth_audit_first_time(const char *path, char time_r[static MAUTH_AUDIT_TIME_SIZE]);
+/* Of files in that order: the first whose name says another one, since somebody has exchanged them; NULL: none. path: of the audit. */
+const char *mauth_audit_misplaced(const char *path, const char *const *paths, size_t count);
 /* Sizes together, for a progress bar. */
 uint64_t mauth_audit_size(const char *const *paths, size_t count);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "doveadm/audit-files.h"
+#include "store/audit-files.h"
 
 #include "core/mem.h"
 
@@ -248,6 +248,56 @@ size_t mauth_audit_list(const char *path, char ***paths_r)
 		(*paths_r)[i] = candidates[i].path;
 	free(candidates);
 	return count;
+}
+
+/* The digits behind "NAME-" or "NAME."; NULL: there are none. */
+static const char *number_of(const char *path, const char *file, char separator, size_t *digits_r)
+{
+	const char *slash = strrchr(file, '/'), *name = slash == NULL ? file : slash + 1;
+	const char *base = strrchr(path, '/') == NULL ? path : strrchr(path, '/') + 1;
+	size_t size = strlen(base);
+
+	if (strncmp(name, base, size) != 0 || name[size] != separator)
+		return NULL;
+	*digits_r = strspn(name + size + 1, "0123456789");
+	return *digits_r == 0 ? NULL : name + size + 1;
+}
+
+/* logrotate counts up what is older, and dates go the other way. */
+static bool contradict(const char *path, const char *older, const char *newer)
+{
+	size_t older_digits, newer_digits;
+	const char *a = number_of(path, older, '-', &older_digits), *b = number_of(path, newer, '-', &newer_digits);
+
+	if (a != NULL && b != NULL)
+		return older_digits == newer_digits && memcmp(a, b, older_digits) > 0;
+	a = number_of(path, older, '.', &older_digits);
+	b = number_of(path, newer, '.', &newer_digits);
+	return a != NULL && b != NULL && strtoul(a, NULL, 10) < strtoul(b, NULL, 10);
+}
+
+/* A file that a crash has left without a whole record has no place of its own. */
+static bool has_time(const char *path)
+{
+	char time[40] = "";
+	const struct mauth_audit_reader reader = { .data = take_time, .context = time };
+
+	(void)mauth_audit_read(path, &reader, NULL);
+	return strlen(time) > 20 && strchr("Z", time[strlen(time) - 1]) != NULL;
+}
+
+const char *mauth_audit_misplaced(const char *path, const char *const *paths, size_t count)
+{
+	const char *older = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!has_time(paths[i]))
+			continue;
+		if (older != NULL && (strcmp(older, path) == 0 || contradict(path, older, paths[i])))
+			return older;
+		older = paths[i];
+	}
+	return NULL;
 }
 
 uint64_t mauth_audit_size(const char *const *paths, size_t count)
