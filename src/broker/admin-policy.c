@@ -26,8 +26,8 @@ static void change_recorded(const struct admin_op *op, const struct mauth_except
 	};
 
 	service->changes++;
-	if (service->audit != NULL)
-		mauth_record_and_log_change(mauth_service_audit(service), service->log, &change);
+	if (service->sink != NULL)
+		mauth_record_and_log_change(service->sink, service->log, &change);
 }
 
 static void put_until(struct mauth_session *session, int64_t until)

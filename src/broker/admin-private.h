@@ -72,6 +72,9 @@ bool admin_relay_list(struct mauth_session *session, const struct mauth_wire_lin
 bool admin_relay_remove(struct mauth_session *session, const struct mauth_wire_line *line);
 /* admin-audit.c */
 bool admin_audit(struct mauth_session *session, const struct mauth_wire_line *line);
+/* admin-privacy.c */
+bool admin_reveal(struct mauth_session *session, const struct mauth_wire_line *line);
+bool admin_erase(struct mauth_session *session, const struct mauth_wire_line *line);
 
 /* admin-store.c */
 bool admin_rekey(struct mauth_session *session, const struct mauth_wire_line *line);

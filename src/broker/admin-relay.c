@@ -36,8 +36,8 @@ static void changed(const struct mauth_relay_key *key, const struct mauth_error 
 	};
 
 	op->service->changes++;
-	if (op->service->audit != NULL)
-		mauth_record_and_log_change(mauth_service_audit(op->service), op->service->log, &change);
+	if (op->service->sink != NULL)
+		mauth_record_and_log_change(op->service->sink, op->service->log, &change);
 	if (session != NULL && error != NULL) {
 		admin_fail(session, op->id, error);
 	} else if (session != NULL) {

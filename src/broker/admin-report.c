@@ -3,7 +3,7 @@
 #include "broker/admin-private.h"
 
 #include "core/aadsts.h"
-#include "core/inventory.h"
+#include "core/inventory-privacy.h"
 #include "core/mem.h"
 #include "core/policy.h"
 #include "core/upn.h"
@@ -320,6 +320,21 @@ static bool asks_for(const struct mauth_wire_line *line, const char *key)
 	return value != NULL && strcmp(value, "yes") == 0;
 }
 
+/* Where the inventory has pseudonyms, a name is asked for by its own. */
+static void name_person(const struct mauth_privacy *privacy, struct admin_report *report)
+{
+	char pseudonym[MAUTH_PSEUDONYM_SIZE];
+	const char *user = report->user;
+
+	if (user == NULL || strpbrk(user, "*?") != NULL)
+		return;
+	user = mauth_inventory_user(privacy, user, pseudonym);
+	if (user == report->user)
+		return;
+	free(report->user);
+	report->filter.user = report->user = mauth_strdup(user);
+}
+
 bool admin_report(struct mauth_session *session, const struct mauth_wire_line *line)
 {
 	struct mauth_inventory *inventory = need_inventory(session, line->id);
@@ -333,7 +348,10 @@ bool admin_report(struct mauth_session *session, const struct mauth_wire_line *l
 	if (take_filter(line, mauth_wall_secs(session->service->loop), op->report, &error) != MAUTH_OK) {
 		admin_fail(session, line->id, &error);
 		admin_op_free(op);
-	} else if (asks_for(line, "about")) {
+		return true;
+	}
+	name_person(session->service->privacy, op->report);
+	if (asks_for(line, "about")) {
 		report_about(session, line->id, inventory);
 		admin_op_free(op);
 	} else if (asks_for(line, "days")) {
@@ -361,8 +379,8 @@ static void record_forgotten(struct mauth_service_state *service, const char *us
 	};
 
 	service->changes++;
-	if (service->audit != NULL)
-		mauth_record_and_log_change(mauth_service_audit(service), service->log, &change);
+	if (service->sink != NULL)
+		mauth_record_and_log_change(service->sink, service->log, &change);
 }
 
 static void forgotten(const struct mauth_error *error, void *context)
@@ -383,6 +401,7 @@ bool admin_inventory_forget(struct mauth_session *session, const struct mauth_wi
 	const char *user = mauth_wire_get(line, "user"), *all = mauth_wire_get(line, "all");
 	bool everybody = all != NULL && strcmp(all, "yes") == 0;
 	struct mauth_inventory *inventory;
+	char pseudonym[MAUTH_PSEUDONYM_SIZE];
 	struct admin_op *op;
 
 	if ((user == NULL) != everybody)
@@ -394,7 +413,8 @@ bool admin_inventory_forget(struct mauth_session *session, const struct mauth_wi
 	op->user = mauth_strdup(user);
 	if (user != NULL)
 		mauth_lowercase(op->user);
-	if (!mauth_inventory_forget(inventory, mauth_wire_get(line, "tenant"), op->user, forgotten, op, &op->rows))
+	user = mauth_inventory_user(session->service->privacy, op->user, pseudonym);
+	if (!mauth_inventory_forget(inventory, mauth_wire_get(line, "tenant"), user, forgotten, op, &op->rows))
 		forgotten(NULL, op);
 	return true;
 }

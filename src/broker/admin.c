@@ -152,8 +152,8 @@ void admin_record(struct mauth_service_state *service, const char *action, const
 	}
 	service->changes++;
 	/* Without an audit there is no broker, and without a broker nothing has changed. */
-	if (service->audit != NULL)
-		mauth_record_and_log_change(mauth_service_audit(service), service->log, &change);
+	if (service->sink != NULL)
+		mauth_record_and_log_change(service->sink, service->log, &change);
 }
 
 /* -- STATUS ------------------------------------------------------------------------------------------------- */
@@ -318,6 +318,7 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "RELAY-ADD", admin_relay_add }, { "RELAY-LIST", admin_relay_list }, { "RELAY-REMOVE", admin_relay_remove },
 		{ "DIAGNOSE", admin_diagnose },
 		{ "AUDIT", admin_audit },
+		{ "REVEAL", admin_reveal }, { "ERASE", admin_erase },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -2,7 +2,9 @@
 #include "broker/affected.h"
 
 #include "core/exceptions.h"
-#include "core/inventory.h"
+#include "core/inventory-privacy.h"
+
+#include <string.h>
 
 struct passing {
 	mauth_affected_row_fn *row;
@@ -26,8 +28,11 @@ bool mauth_affected_by_inventory(struct mauth_service_state *service, const stru
 				 mauth_affected_row_fn *row, void *context, struct mauth_affected_counts *counts_r)
 {
 	const struct mauth_inventory *inventory = mauth_broker_inventory(service->broker);
+	char pseudonym[MAUTH_PSEUDONYM_SIZE];
+	/* A pattern matches no pseudonym, a name does. */
+	const bool pattern = what->user != NULL && strpbrk(what->user, "*?") != NULL;
 	const struct mauth_inventory_filter filter = {
-		.user = what->user, .services = what->services, .networks = what->network,
+		.user = pattern ? what->user : mauth_inventory_user(service->privacy, what->user, pseudonym), .services = what->services, .networks = what->network,
 		.networks_count = what->network != NULL,
 	};
 	struct passing passing = { row, context };

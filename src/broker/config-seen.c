@@ -121,7 +121,7 @@ static void changes_free(struct changes *changes)
 static bool append(const struct mauth_config_seen *seen, struct mauth_config_record *record)
 {
 	const struct mauth_service_state *service = seen->service;
-	const struct mauth_audit_sink *audit = mauth_service_audit(service);
+	const struct mauth_audit_sink *audit = service->sink;
 	struct mauth_buf line = { 0 };
 	enum mauth_status status;
 	struct mauth_error error;

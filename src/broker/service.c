@@ -11,9 +11,13 @@
 #include "broker/status.h"
 #include "broker/storage.h"
 #include "core/mem.h"
+#include "core/privacy.h"
+#include "core/pseudonyms.h"
 #include "net/forward.h"
 #include "net/http-curl.h"
 #include "store/audit-file.h"
+#include "store/audit-keep.h"
+#include "store/key-file.h"
 #include "store/text-file.h"
 #include "store/worker.h"
 #include "store/audit-key.h"
@@ -132,6 +136,36 @@ static enum mauth_status make_audit_key(struct mauth_service_state *service, str
 	if (status != MAUTH_OK)
 		return status;
 	mauth_log(service->log, MAUTH_INFO, "audit: made the key %s and its public half %s.pub: keep a copy elsewhere", path, path);
+	return MAUTH_OK;
+}
+
+/* That of pseudonyms, likewise. */
+static enum mauth_status make_privacy_key(struct mauth_service_state *service, struct mauth_error *error_r)
+{
+	const char *path = service->config->privacy_key_file;
+	struct mauth_secret *text = mauth_privacy_key_text();
+	enum mauth_status status = mauth_key_file_write(path, text, true, error_r);
+
+	mauth_secret_free(&text);
+	if (status == MAUTH_OK)
+		mauth_log(service->log, MAUTH_INFO, "privacy: made the key %s: keep a copy elsewhere, without it pseudonyms begin anew", path);
+	else if (error_r->advice[0] == '\0')
+		snprintf(error_r->advice, sizeof(error_r->advice), "make its directory (root's), name another one in privacy { key_file }, "
+			 "or do without: users = \"clear\"");
+	return status;
+}
+
+/* The keys that a first start makes, and what has to be read again then. */
+static enum mauth_status make_keys(struct mauth_service_state *service, struct mauth_error *error_r)
+{
+	const struct mauth_config *config = service->config;
+	const bool audit = config->audit_key_file != NULL && config->audit_key == NULL;
+	const bool privacy = config->privacy_key_file != NULL && config->privacy_key == NULL;
+
+	if (!audit && !privacy)
+		return MAUTH_OK;
+	if ((audit && make_audit_key(service, error_r) != MAUTH_OK) || (privacy && make_privacy_key(service, error_r) != MAUTH_OK))
+		return MAUTH_CONFIG;
 	mauth_config_unref(&service->config);
 	return mauth_config_load(service->settings.config_path, mauth_config_read_file, NULL, NULL, NULL, &service->config, error_r);
 }
@@ -151,8 +185,8 @@ enum mauth_status mauth_service_init(struct mauth_service_state *service, const 
 	service->config_read_at = mauth_wall_secs(loop);
 	status = mauth_config_load(settings->config_path, mauth_config_read_file, NULL, log_warning,
 				   service, &service->config, &service->config_error);
-	if (status == MAUTH_OK && service->config->audit_key_file != NULL && service->config->audit_key == NULL)
-		status = make_audit_key(service, &service->config_error);
+	if (status == MAUTH_OK)
+		status = make_keys(service, &service->config_error);
 	if (status == MAUTH_OK)
 		status = resolve_users(service, &service->config_error);
 	if (status != MAUTH_OK) {
@@ -198,9 +232,18 @@ static const struct mauth_audit_sink *make_audit(struct mauth_service_state *ser
 	return mauth_forward_sink(service->forward);
 }
 
-const struct mauth_audit_sink *mauth_service_audit(const struct mauth_service_state *service)
+/* From here on nothing is said or written but what may be. */
+static void make_private(struct mauth_service_state *service, struct mauth_host *host)
 {
-	return service->forward != NULL ? mauth_forward_sink(service->forward) : mauth_audit_file_sink(service->audit);
+	const struct mauth_config *config = service->config;
+
+	if (!mauth_privacy_is_wanted(config))
+		return;
+	if (config->privacy_users == MAUTH_USERS_PSEUDONYM)
+		service->pseudonyms = mauth_pseudonyms_new(service->loop, service->log, config->audit_keep_secs);
+	service->privacy = mauth_privacy_new(service->config, service->pseudonyms);
+	service->log = mauth_privacy_log(service->privacy, service->log);
+	host->log = service->log;
 }
 
 void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key)
@@ -210,6 +253,7 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	};
 	struct mauth_host host = { .loop = service->loop, .log = service->log, .files = &mauth_text_files };
 
+	make_private(service, &host);
 	service->http = mauth_http_curl_new(&http, service->loop, service->log);
 	service->runner = mauth_runner_new(service->loop, service->log);
 	host.run = mauth_runner_run(service->runner);
@@ -218,7 +262,11 @@ void mauth_service_make_broker(struct mauth_service_state *service, const struct
 	service->reader = mauth_worker_thread_new(service->loop, service->log);
 	host.worker = mauth_worker_thread_worker(service->reader);
 	host.map_news = mauth_config_seen_maps(service->seen);
-	host.audit = make_audit(service);
+	service->sink = make_audit(service);
+	if (service->privacy != NULL)
+		service->sink = mauth_privacy_sink(service->privacy, service->sink);
+	host.audit = service->sink;
+	host.privacy = service->privacy;
 	service->broker = mauth_broker_new(&host, service->config, key);
 	service->affected = mauth_affected_by_inventory;
 	if (service->phase == MAUTH_PHASE_WAITING)
@@ -236,6 +284,21 @@ void mauth_service_adopt_config(struct mauth_service_state *service, struct maut
 		mauth_log(service->log, MAUTH_ERROR, "configuration: %s", error.text);
 }
 
+/* One broker deletes: the one that is alone. Past privacy: what it records is about files. */
+static void begin_to_keep(struct mauth_service_state *service)
+{
+	const struct mauth_config *config = service->config;
+
+	if (service->audit == NULL || service->keep != NULL || (config->audit_keep_secs == 0 && config->audit_max_size == 0))
+		return;
+	service->keeper = mauth_worker_thread_new(service->loop, service->log);
+	service->keep = mauth_audit_keep_new(&(struct mauth_audit_keep_settings){
+		.path = config->audit_path, .keep_secs = config->audit_keep_secs, .max_size = config->audit_max_size,
+		.settled_secs = MAUTH_AUDIT_KEEP_SETTLED_SECS,
+		.key = config->audit_key, .loop = service->loop, .log = service->log,
+		.worker = mauth_worker_thread_worker(service->keeper), .sink = mauth_audit_file_sink(service->audit) });
+}
+
 static void begin_to_serve(struct mauth_service_state *service)
 {
 	service->phase = MAUTH_PHASE_SERVING;
@@ -243,6 +306,7 @@ static void begin_to_serve(struct mauth_service_state *service)
 	mauth_handover_forget(service);
 	if (service->broker == NULL && service->config != NULL)
 		mauth_service_make_broker(service, NULL);
+	begin_to_keep(service);
 	/* First the store, so that nobody who waited for it finds it missing. */
 	mauth_storage_open(service->storage);
 	mauth_config_seen_begin(service->seen);
@@ -317,6 +381,7 @@ void mauth_service_leave(struct mauth_service_state *service)
 	service->phase = MAUTH_PHASE_LEAVING;
 	mauth_timer_remove(service->loop, &service->lock_timer);
 	mauth_timer_remove(service->loop, &service->reopen);
+	mauth_audit_keep_free(&service->keep);
 	/* What is on record has been answered by us: a successor would record it again. */
 	if (service->audit != NULL)
 		mauth_audit_file_settle(service->audit);
@@ -392,6 +457,9 @@ void mauth_service_deinit(struct mauth_service_state *service)
 	mauth_timer_remove(service->loop, &service->reopen);
 	if (service->audit != NULL)
 		mauth_audit_file_settle(service->audit);
+	mauth_audit_keep_free(&service->keep);
+	if (service->keeper != NULL)
+		mauth_worker_thread_free(&service->keeper);
 	while (service->sessions != NULL)
 		mauth_session_end(service->sessions);
 	mauth_status_end_all(service);
@@ -412,6 +480,8 @@ void mauth_service_deinit(struct mauth_service_state *service)
 		mauth_audit_file_free(&service->audit);
 	mauth_relay_state_free(&service->relay);
 	mauth_config_seen_free(&service->seen);
+	mauth_privacy_free(&service->privacy);
+	mauth_pseudonyms_free(&service->pseudonyms);
 	mauth_config_unref(&service->config);
 	if (service->lock_fd != -1)
 		(void)close(service->lock_fd);

@@ -25,6 +25,10 @@ struct mauth_runner;
 struct mauth_config_seen;
 struct mauth_service_state;
 struct mauth_storage;
+struct mauth_audit_keep;
+struct mauth_audit_sink;
+struct mauth_privacy;
+struct mauth_pseudonyms;
 struct mauth_handover_out;
 struct mauth_handover_in;
 struct mauth_relay_state;
@@ -70,6 +74,11 @@ struct mauth_service_state {
 	struct mauth_worker_thread *syncer;  /* waits for its disk; NULL: nobody does */
 	uint64_t changes, changes_told;      /* by admins; those that they have been told of, or that it failed */
 	struct mauth_forward *forward;       /* of its records to syslog and journald; NULL: nobody wants them */
+	struct mauth_audit_keep *keep;       /* retention; NULL: none */
+	struct mauth_worker_thread *keeper;  /* of it */
+	const struct mauth_audit_sink *sink; /* where records go; NULL while there is no broker */
+	struct mauth_privacy *privacy;       /* what stands before sink and log; NULL: nothing does */
+	struct mauth_pseudonyms *pseudonyms; /* whose are whose; NULL: users are clear, or nobody is to know */
 	struct mauth_runner *runner;         /* of the programs that notices are given to */
 	struct mauth_storage *storage;       /* open while we are alone */
 	struct mauth_config_seen *seen;      /* puts on record which configuration is in force */
@@ -113,8 +122,6 @@ void mauth_service_deinit(struct mauth_service_state *service);
 bool mauth_role_parse(const char *listener, enum mauth_role *role_r);
 const char *mauth_role_name(enum mauth_role role);
 
-/* Where records go: to the file, and to whoever wants them as well. Once there is a broker. */
-const struct mauth_audit_sink *mauth_service_audit(const struct mauth_service_state *service);
 /* Makes the broker, with the key of a predecessor or (NULL) a fresh one, and lets the sessions' requests in. */
 void mauth_service_make_broker(struct mauth_service_state *service, const struct mauth_verifier_key *key);
 /* Takes over a configuration that a predecessor had in force. */

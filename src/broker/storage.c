@@ -2,6 +2,7 @@
 #include "broker/storage.h"
 
 #include "core/mem.h"
+#include "core/pseudonyms.h"
 #include "store/key-file.h"
 #include "store/sqlite-follow.h"
 #include "store/sqlite.h"
@@ -247,6 +248,21 @@ static void say_failure(struct mauth_storage *storage, const struct mauth_error 
 	snprintf(storage->said, sizeof(storage->said), "%s", error->text);
 }
 
+/* Names of a time when somebody was to know them are no secret that "hash" may keep. */
+static void open_pseudonyms(struct mauth_storage *storage)
+{
+	const struct mauth_service_state *service = storage->service;
+	size_t count;
+
+	if (service->pseudonyms != NULL)
+		mauth_pseudonyms_open(service->pseudonyms, storage->vault);
+	if (service->config->privacy_users != MAUTH_USERS_HASH)
+		return;
+	count = mauth_pseudonyms_erase_all(service->loop, service->log, storage->vault);
+	if (count > 0)
+		mauth_log(service->log, MAUTH_INFO, "privacy { users = \"hash\" }: deleted the names behind %zu pseudonyms", count);
+}
+
 void mauth_storage_open(struct mauth_storage *storage)
 {
 	struct mauth_service_state *service = storage->service;
@@ -279,6 +295,7 @@ void mauth_storage_open(struct mauth_storage *storage)
 			storage->retry = mauth_timer_add(service->loop, OWNER_MSECS, look_for_owner, storage);
 		}
 		mauth_broker_set_vault(service->broker, storage->vault, NULL);
+		open_pseudonyms(storage);
 		return;
 	}
 	/* Nobody's login is refused meanwhile: it is still being opened. */
@@ -304,6 +321,8 @@ void mauth_storage_close(struct mauth_storage *storage)
 		mauth_fail(&error, MAUTH_TEMPORARY, 0, "the store is closed");
 		mauth_broker_set_vault(service->broker, NULL, &error);
 	}
+	if (service->pseudonyms != NULL)
+		mauth_pseudonyms_close(service->pseudonyms);
 	/* Password hashes go to who knows them, the vault writes what it has put off, the database commits it. */
 	mauth_worker_thread_free(&storage->hashes);
 	mauth_vault_free(&storage->vault);

@@ -2,7 +2,7 @@
 #include "core/broker.h"
 
 #include "core/health.h"
-#include "core/inventory.h"
+#include "core/inventory-privacy.h"
 #include "core/hybrid.h"
 #include "core/mem.h"
 #include "core/notices.h"
@@ -160,9 +160,17 @@ static void open_inventory(struct mauth_broker *broker)
 {
 	struct mauth_error error;
 
-	if (broker->inventory == NULL ||
-	    mauth_inventory_open(broker->inventory, mauth_vault_store(broker->vault), &error) == MAUTH_OK)
+	size_t moved;
+
+	if (broker->inventory == NULL)
 		return;
+	if (mauth_inventory_open(broker->inventory, mauth_vault_store(broker->vault), &error) == MAUTH_OK) {
+		moved = mauth_inventory_make_private(broker->inventory, broker->host.privacy);
+		if (moved > 0)
+			mauth_log(broker->host.log, MAUTH_INFO, "privacy { users = \"hash\" }: the names in the inventory, %zu rows, are "
+				  "pseudonyms from now on", moved);
+		return;
+	}
 	/* A summary: nobody's login depends on it. */
 	mauth_log(broker->host.log, MAUTH_ERROR, "the inventory cannot be read from the store, and is kept in memory until the "
 		  "next start: %s", error.text);
@@ -419,7 +427,7 @@ void mauth_broker_upstream(struct mauth_broker *broker, const struct mauth_upstr
 	if (report->result == MAUTH_UPSTREAM_REFUSED && record.advice == NULL)
 		record.advice = mauth_upstream_advice_for(report->service);
 	if (broker->inventory != NULL && report->relay == NULL)
-		mauth_inventory_note_upstream(broker->inventory, record.tenant_name, where.login, report);
+		mauth_inventory_note_upstream_private(broker->inventory, broker->host.privacy, record.tenant_name, where.login, report);
 	tell(broker, report, &where, record.advice);
 	mauth_record_upstream(&broker->reported, &record);
 }

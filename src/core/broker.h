@@ -18,6 +18,7 @@ struct mauth_broker;
 struct mauth_inventory;
 struct mauth_hybrid;
 struct mauth_map_news;
+struct mauth_privacy;
 struct mauth_login;
 
 /* What the host lends. Everything outlives the broker. */
@@ -30,6 +31,7 @@ struct mauth_host {
 	const struct mauth_files *files;
 	const struct mauth_run *run;         /* for notices; NULL: nothing is run */
 	const struct mauth_map_news *map_news;       /* who is told of mailbox maps that are in force; NULL: nobody */
+	const struct mauth_privacy *privacy; /* what the inventory may have; audit and log are behind it; NULL: everything */
 };
 
 /* Takes a reference to config. key: a predecessor's, or NULL for a fresh one. */

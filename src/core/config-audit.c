@@ -9,6 +9,8 @@
 /* Where root writes and the broker does not: its directory belongs to root. Not below /etc, which systemd keeps from Dovecot. */
 #define KEY_FILE "/var/lib/dovecot/modernauth-audit.key"
 
+#define DAY INT64_C(86400000)
+
 static enum mauth_status load_key(struct mauth_loader *loader, const struct mauth_conf_value *value, struct mauth_error *error_r)
 {
 	struct mauth_config *config = loader->config;
@@ -114,7 +116,9 @@ enum mauth_status mauth_load_audit(struct mauth_loader *loader, struct mauth_err
 	const struct mauth_conf_section *section = mauth_conf_section(loader->conf, "audit");
 	const struct mauth_conf_value *required = mauth_conf_get(section, "required"), *seal = mauth_conf_get(section, "seal");
 	struct mauth_config *config = loader->config;
+	const struct mauth_conf_value *keep = mauth_conf_get(section, "keep"), *size = mauth_conf_get(section, "max_size");
 	bool sealed = true;
+	int64_t msecs = 0;
 
 	config->audit_required = true;
 	if (required != NULL && mauth_conf_bool(required, &config->audit_required, error_r) != MAUTH_OK)
@@ -124,5 +128,10 @@ enum mauth_status mauth_load_audit(struct mauth_loader *loader, struct mauth_err
 	if (load_durability(loader, mauth_conf_get(section, "durability"), error_r) != MAUTH_OK ||
 	    load_forwarding(loader, section, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
+	if (keep != NULL && mauth_conf_time(keep, DAY, 36500 * DAY, &msecs, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	if (size != NULL && mauth_conf_size(size, 1u << 20, (uint64_t)1 << 50, &config->audit_max_size, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	config->audit_keep_secs = msecs / 1000;
 	return sealed ? load_key(loader, mauth_conf_get(section, "key_file"), error_r) : MAUTH_OK;
 }

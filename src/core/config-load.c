@@ -227,7 +227,9 @@ static enum mauth_status load_globals(struct mauth_loader *loader, struct mauth_
 	if (load_numbers(loader, error_r) != MAUTH_OK || load_strings(loader, error_r) != MAUTH_OK ||
 	    load_replies(loader, error_r) != MAUTH_OK || load_self_service(loader, error_r) != MAUTH_OK)
 		return MAUTH_CONFIG;
-	return load_aadsts(loader, error_r) != MAUTH_OK ? MAUTH_CONFIG : mauth_load_audit(loader, error_r);
+	if (load_aadsts(loader, error_r) != MAUTH_OK || mauth_load_audit(loader, error_r) != MAUTH_OK)
+		return MAUTH_CONFIG;
+	return mauth_load_privacy(loader, error_r);
 }
 
 /* -- what holds between settings -- */

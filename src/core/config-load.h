@@ -22,8 +22,9 @@ enum mauth_status mauth_load_file(struct mauth_loader *loader, const struct maut
 /* The same for a file that need not be there: *content_r is NULL then. */
 enum mauth_status mauth_load_file_if_any(struct mauth_loader *loader, const char *path, const struct mauth_conf_value *value,
 					 const struct mauth_secret **content_r, struct mauth_error *error_r);
-/* The section audit. */
+/* The sections audit and privacy. */
 enum mauth_status mauth_load_audit(struct mauth_loader *loader, struct mauth_error *error_r);
+enum mauth_status mauth_load_privacy(struct mauth_loader *loader, struct mauth_error *error_r);
 /* Says "path:line: text" to whoever wants warnings. */
 void mauth_load_warn(struct mauth_loader *loader, unsigned int line, const char *fmt, ...) MAUTH_PRINTF(3, 4);
 /* Adds the tenant of section to the configuration. */

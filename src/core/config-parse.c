@@ -57,6 +57,14 @@ static cfg_opt_t audit_opts[] = {
 	VALUE("syslog"),
 	VALUE("syslog_message"),
 	VALUE("journald"),
+	VALUE("keep"),
+	VALUE("max_size"),
+	CFG_END()
+};
+static cfg_opt_t privacy_opts[] = {
+	VALUE("users"),
+	VALUE("ips"),
+	VALUE("key_file"),
 	CFG_END()
 };
 static cfg_opt_t lockout_opts[] = {
@@ -157,6 +165,7 @@ static cfg_opt_t root_opts[] = {
 	VALUE("inventory_max"),
 	VALUE("inventory_keep"),
 	SECTION("audit", audit_opts, 0),
+	SECTION("privacy", privacy_opts, 0),
 	SECTION("lockout", lockout_opts, 0),
 	SECTION("notice", notice_opts, 0),
 	SECTION("tenant", tenant_opts, CFGF_TITLE | CFGF_NO_TITLE_DUPES),
@@ -213,7 +222,7 @@ static void unknown_name(const cfg_t *cfg, const char *name)
 		{ "outside of every section", root_opts }, { "in the section \"audit\"", audit_opts },
 		{ "in the section \"lockout\"", lockout_opts }, { "in the section \"notice\"", notice_opts },
 		{ "in a section tenant \"...\"", tenant_opts }, { "in a section rule \"...\"", rule_opts },
-		{ "in a section map \"...\"", map_opts } };
+		{ "in a section map \"...\"", map_opts }, { "in the section \"privacy\"", privacy_opts } };
 	const char *near = nearest(cfg->opts, name);
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {

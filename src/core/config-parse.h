@@ -22,7 +22,7 @@ struct mauth_conf_value {
 };
 
 struct mauth_conf_section {
-	const char *kind;               /* constant: "" for the file, "audit", "lockout", "notice", "tenant", "rule", "map" */
+	const char *kind;               /* constant: "" for the file, "audit", "privacy", "lockout", "notice", "tenant", "rule", "map" */
 	char *title;                    /* of the last three; NULL: it has none */
 	unsigned int line;              /* where it opens */
 	struct mauth_conf_value *values;

@@ -96,6 +96,8 @@ static void config_free(struct mauth_config *config)
 	free(config->audit_key_file);
 	free(config->audit_syslog_host);
 	free(config->audit_syslog_message);
+	free(config->privacy_key_file);
+	mauth_secret_free(&config->privacy_key);
 	mauth_chain_key_free(&config->audit_key);
 	mauth_aadsts_free(&config->aadsts);
 	mauth_secret_free(&config->text);

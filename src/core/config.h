@@ -20,6 +20,9 @@ enum mauth_grant_type {
 };
 const char *mauth_grant_name(enum mauth_grant_type grant);
 
+/* What audit and log say of users: their names, pseudonyms that the broker can undo, pseudonyms that nobody can. */
+enum mauth_privacy_users { MAUTH_USERS_CLEAR, MAUTH_USERS_PSEUDONYM, MAUTH_USERS_HASH };
+
 /* What the application proves itself with; one of both. */
 struct mauth_credential {
 	struct mauth_secret *secret;
@@ -111,6 +114,12 @@ struct mauth_config {
 	struct mauth_forward_target audit_syslog;    /* MAUTH_TRANSPORT_NONE: none */
 	char *audit_syslog_message;          /* "text", "ecs", "ocsf" or "cef" */
 	bool audit_journald;
+	int64_t audit_keep_secs;             /* files whose last record is older are deleted; 0: never */
+	uint64_t audit_max_size;             /* octets of all files together, the oldest go; 0: any */
+	enum mauth_privacy_users privacy_users;
+	bool privacy_ips;                    /* networks instead of addresses */
+	char *privacy_key_file;              /* NULL: users are clear */
+	struct mauth_secret *privacy_key;    /* NULL: they are clear, or there is no such file yet */
 	char *default_domain;                /* for logins without "@"; NULL: such logins are not ours */
 	uint64_t cache_max;                  /* octets */
 	unsigned int deadline_msecs;         /* of one login, default 20 s */

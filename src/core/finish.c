@@ -2,7 +2,7 @@
 #include "core/request-private.h"
 
 #include "core/health.h"
-#include "core/inventory.h"
+#include "core/inventory-privacy.h"
 #include "core/record.h"
 
 #include <stdlib.h>
@@ -191,7 +191,7 @@ static void note_in_inventory(const struct mauth_login *login)
 	if (login->broker->inventory == NULL || login->where.tenant == NULL || login->relay != NULL)
 		return;
 	fill_record(login, &record);
-	mauth_inventory_note(login->broker->inventory, &record);
+	mauth_inventory_note_private(login->broker->inventory, login->broker->host.privacy, &record);
 }
 
 enum mauth_level login_level(enum mauth_status status)

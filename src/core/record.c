@@ -500,7 +500,9 @@ void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record
 	put_str(buf, "outcome", record->error == NULL ? "success" : "failure");
 	put_raw(buf, "provider", "\"dovecot-modernauth\",\"dataset\":\"dovecot.modernauth\"");
 	put_event_id(buf);
-	if (record->error != NULL)
+	if (record->reason != NULL)
+		put_str(buf, "reason", record->reason);
+	else if (record->error != NULL)
 		put_str(buf, "reason", record->error->text);
 	else if (record->exception != NULL)
 		put_str(buf, "reason", record->exception->reason);
@@ -513,6 +515,7 @@ void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record
 		put_error(buf, record->error->code, record->error->text);
 	own = put_open(buf, "modernauth");
 	put_str(buf, "actor", record->actor);
+	put_str(buf, "pseudonym", record->pseudonym);
 	put_str(buf, "tenant", record->tenant_name);
 	put_text(buf, "account", record->account, USER_MAX);
 	put_text(buf, "mailbox", record->mailbox, USER_MAX);

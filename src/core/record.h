@@ -92,6 +92,8 @@ struct mauth_change_record {
 	const struct mauth_exception *exception;     /* that was added, removed, or has ended */
 	const char *by;                              /* the admin, as doveadm says; with */
 	int64_t uid;                                 /* that of the process that asked */
+	const char *pseudonym;                       /* that was revealed, or whose name was erased */
+	const char *reason;                          /* why, as the admin says */
 	const struct mauth_error *error;             /* NULL: it is done */
 };
 void mauth_record_change(struct mauth_buf *buf, const struct mauth_change_record *record);

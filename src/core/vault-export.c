@@ -137,7 +137,7 @@ static enum mauth_status take_row(struct mauth_import *import, const json_t *roo
 	};
 	const char *kind = mauth_json_str(root, "kind"), *name = mauth_json_str(root, "name");
 	const json_t *value = json_object_get(root, "value");
-	bool known = vault_is_summary(kind);
+	bool known = vault_is_summary(kind) || vault_is_pseudonym(kind);
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		known = known || strcmp(kind, kinds[i]) == 0;
@@ -231,7 +231,8 @@ static enum mauth_status note_other(const struct mauth_store_row *row, void *con
 	const struct mauth_import *import = others->import;
 	struct import_row key = { .kind = mauth_strdup(row->kind), .name = mauth_strdup(row->name) };
 
-	others->in_use = others->in_use || (strcmp(row->kind, MAUTH_META_KIND) != 0 && !vault_is_summary(row->kind));
+	others->in_use = others->in_use || (strcmp(row->kind, MAUTH_META_KIND) != 0 && !vault_is_summary(row->kind) &&
+					      !vault_is_pseudonym(row->kind));
 	if (import->count > 0 && bsearch(&key, import->rows, import->count, sizeof(key), compare_rows) != NULL) {
 		free(key.kind);
 		free(key.name);

@@ -29,6 +29,8 @@ struct mauth_vault {
 bool vault_seal_context(const struct mauth_store_row *row, struct mauth_seal_context *context_r, char **scratch_r);
 /* Is a store that has nothing else as good as empty? */
 bool vault_is_summary(const char *kind);
+/* Is it a name behind a pseudonym? Sealed, but nobody's login depends on it. */
+bool vault_is_pseudonym(const char *kind);
 /* Seals everything under the key that seals now; progress may be NULL. */
 void vault_reseal(struct mauth_vault *vault, mauth_rekey_fn *progress, void *context);
 void vault_rekey_free(struct vault_rekey **rekey);

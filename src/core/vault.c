@@ -3,6 +3,7 @@
 
 #include "core/inventory.h"
 #include "core/json.h"
+#include "core/pseudonyms.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -408,6 +409,11 @@ bool vault_is_summary(const char *kind)
 	return strcmp(kind, MAUTH_INVENTORY_KIND) == 0 || strcmp(kind, MAUTH_INVENTORY_DAY_KIND) == 0;
 }
 
+bool vault_is_pseudonym(const char *kind)
+{
+	return strcmp(kind, MAUTH_PSEUDONYM_KIND) == 0 || strcmp(kind, MAUTH_PSEUDONYM_NEW_KIND) == 0;
+}
+
 bool vault_seal_context(const struct mauth_store_row *row, struct mauth_seal_context *context_r, char **scratch_r)
 {
 	const char *slash = strchr(row->name, '/');
@@ -417,7 +423,8 @@ bool vault_seal_context(const struct mauth_store_row *row, struct mauth_seal_con
 		*context_r = verifier_key_seal;
 		return true;
 	}
-	if ((strcmp(row->kind, MAUTH_REFRESH_TOKEN_KIND) != 0 && strcmp(row->kind, MAUTH_PENDING_KIND) != 0) || slash == NULL)
+	if ((strcmp(row->kind, MAUTH_REFRESH_TOKEN_KIND) != 0 && strcmp(row->kind, MAUTH_PENDING_KIND) != 0 &&
+	     !vault_is_pseudonym(row->kind)) || slash == NULL)
 		return false;
 	*scratch_r = mauth_strndup(row->name, (size_t)(slash - row->name));
 	*context_r = (struct mauth_seal_context){ row->kind, *scratch_r, slash + 1 };

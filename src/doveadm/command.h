@@ -35,6 +35,8 @@ void mauth_cmd_diagnose(struct doveadm_cmd_context *cctx);
 void mauth_cmd_audit_verify(struct doveadm_cmd_context *cctx);
 void mauth_cmd_audit_export(struct doveadm_cmd_context *cctx);
 void mauth_cmd_tail(struct doveadm_cmd_context *cctx);
+void mauth_cmd_audit_reveal(struct doveadm_cmd_context *cctx);
+void mauth_cmd_audit_erase(struct doveadm_cmd_context *cctx);
 
 struct mauth_command {
 	struct doveadm_cmd_context *cctx;

@@ -268,6 +268,23 @@ STR("color")
 BOOL("no-follow")
 BOOL("json")
 END
+}, {
+	.name = "modernauth audit reveal",
+	.cmd = mauth_cmd_audit_reveal,
+	.usage = "--reason <text> --user <user> | --reason <text> <pseudonym>|<file>|- ..",
+DOVEADM_CMD_PARAMS_START
+STR("reason")
+STR("user")
+DOVEADM_CMD_PARAM('\0', "pseudonym", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+END
+}, {
+	.name = "modernauth audit erase",
+	.cmd = mauth_cmd_audit_erase,
+	.usage = "--user <user> --reason <text>",
+DOVEADM_CMD_PARAMS_START
+STR("user")
+STR("reason")
+END
 } };
 
 void doveadm_modernauth_plugin_init(struct module *module)

@@ -49,6 +49,8 @@ EXPOSES = {
     "src/core/entra.c": "is it printable?",
     "src/core/entra-form.c": "the form is made of secrets",
     "src/core/flight-learn.c": "the token gets an id",
+    "src/core/privacy.c": "the key of pseudonyms becomes text, and is used",
+    "src/core/pseudonyms.c": "a name is unsealed",
     "src/core/request-policy.c": "the client's own token gets an id",
     "src/core/self-service.c": "a user is told his device password, once",
     "src/core/vault.c": "the key of device passwords is unsealed",

@@ -12,7 +12,7 @@ WITHOUT_DEFAULT = {
     ("", "default_domain"), ("", "aadsts_file"), ("tenant", "domains"), ("tenant", "tenant_id"),
     ("tenant", "client_id"), ("tenant", "client_secret_file"), ("tenant", "client_secret_expires"),
     ("tenant", "certificate_file"), ("tenant", "private_key_file"), ("", "key_file"),
-    ("notice", "mail_to"), ("notice", "mail_from"), ("notice", "command"),
+    ("notice", "mail_to"), ("notice", "mail_from"), ("notice", "command"), ("audit", "keep"), ("audit", "max_size"),
     ("tenant", "upn_domain"), ("tenant", "ca_file"), ("tenant", "proxy"),
 }
 

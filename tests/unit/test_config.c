@@ -41,6 +41,11 @@ static void defaults_are_those_of_the_documentation(void **state)
 	assert_string_equal(config->audit_path, "/var/log/dovecot/modernauth-audit.jsonl");
 	assert_true(config->audit_required);
 	assert_false(config->audit_group);
+	assert_int_equal(config->audit_keep_secs, 0);
+	assert_int_equal(config->audit_max_size, 0);
+	assert_int_equal(config->privacy_users, MAUTH_USERS_CLEAR);
+	assert_false(config->privacy_ips);
+	assert_null(config->privacy_key_file);
 	assert_null(config->default_domain);
 	assert_int_equal(config->cache_max, 64 << 20);
 	assert_int_equal(config->deadline_msecs, 20000);
@@ -114,6 +119,8 @@ static void every_setting_arrives_where_it_belongs(void **state)
 						    { "/ca.pem", "pem", 0, true },
 						    { "/codes", "50126 credential bad_credentials counts hm\n", 0,
 						      true },
+						    { "/p", "modernauth-privacy-key: "
+							    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", 0, false },
 						    { 0 } };
 	struct mauth_config *config = load_or_fail(
 		"state_dir = /s/d\ndefault_domain = \"Contoso.com\" cache_max = \"2 MiB\" deadline = 30s\n"
@@ -122,7 +129,8 @@ static void every_setting_arrives_where_it_belongs(void **state)
 		"key_file = /keys keep_alive = 80d expiry_warning = \"1440h\" credential_warning = 1d\n"
 		"self_service_password = generated self_service_codes_per_hour = 5 mailbox_separators = \"+\\\\#\"\n"
 		"inventory = no inventory_max = 100 inventory_keep = 30d\n"
-		"audit { path = /a.jsonl required = no durability = group } # comment\n"
+		"audit { path = /a.jsonl required = no durability = group keep = 400d max_size = \"10 GiB\" } # comment\n"
+		"privacy { users = pseudonym ips = prefix key_file = /p }\n"
 		"notice { mail_to = \"a+b@c.example\" mail_from = d@localhost sendmail = /s/m command = \"/c\" }\n"
 		"lockout { threshold = 6 threshold_us_government = 1 window = 1m duration = 2m remember = 3m }\n"
 		"tenant contoso { /* a\n comment */ domains = {\"Contoso.COM\", b.example}\n tenant_id = " GUID
@@ -156,12 +164,18 @@ static void every_setting_arrives_where_it_belongs(void **state)
 	assert_string_equal(config->audit_path, "/a.jsonl");
 	assert_false(config->audit_required);
 	assert_true(config->audit_group);
+	assert_int_equal(config->audit_keep_secs, 400 * 86400);
+	assert_int_equal(config->audit_max_size, (uint64_t)10 << 30);
+	assert_int_equal(config->privacy_users, MAUTH_USERS_PSEUDONYM);
+	assert_true(config->privacy_ips);
+	assert_string_equal(config->privacy_key_file, "/p");
+	assert_int_equal(mauth_secret_size(config->privacy_key), 32);
 	assert_int_equal(config->lockout_threshold, 6);
 	assert_int_equal(config->lockout_threshold_usgov, 1);
 	assert_int_equal(config->lockout_window_secs, 60);
 	assert_int_equal(config->lockout_secs, 120);
 	assert_int_equal(config->bad_password_secs, 180);
-	assert_int_equal(config->files_count, 3);
+	assert_int_equal(config->files_count, 4);
 	assert_string_equal(config->key_file, "/keys");
 	assert_int_equal(config->keep_alive_secs, 80 * 86400);
 	assert_int_equal(config->expiry_warning_secs, 60 * 86400);
