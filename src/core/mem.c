@@ -2,7 +2,6 @@
 #include "core/mem.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,12 +64,7 @@ char *mauth_printf(const char *fmt, ...)
 void mauth_wipe(void *data, size_t size)
 {
 	if (size > 0)
-		OPENSSL_cleanse(data, size);
-}
-
-bool mauth_equal_secret(const void *a, const void *b, size_t size)
-{
-	return CRYPTO_memcmp(a, b, size) == 0;
+		explicit_bzero(data, size);
 }
 
 void mauth_random(void *data, size_t size)

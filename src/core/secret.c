@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/mem.h"
 
+#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,12 @@ struct mauth_secret {
 	size_t size;
 	char data[];
 };
+
+/* Not in mem.c: that goes into other people's processes, which may have no OpenSSL or another one. */
+bool mauth_equal_secret(const void *a, const void *b, size_t size)
+{
+	return CRYPTO_memcmp(a, b, size) == 0;
+}
 
 struct mauth_secret *mauth_secret_new(const void *data, size_t size)
 {
