@@ -17,6 +17,7 @@ DIRECTIONS = {
     "src/login": (["modernauth/", "client/", "compat/", "login/"], True),
     "src/doveadm": (["modernauth/", "core/mem.h", "core/hybrid-line.h", "core/chain-verify.h", "core/format.h",
                      "store/audit-files.h", "client/", "compat/", "doveadm/"], True),
+    "src/sasl": (["modernauth/", "client/wire.h", "sasl/"], False),
     "src/broker": (["modernauth/", "core/", "client/", "compat/", "net/", "store/", "broker/"], True),
 }
 
@@ -25,10 +26,11 @@ ONLY_IN = {
     "confuse.h": ["src/core/config-parse.c"],
     "curl/": ["src/net/"],
     "jansson.h": ["src/core/json.", "src/core/jwt.", "src/core/entra", "src/core/devices-row."],
-    "sys/socket.h": ["src/net/", "src/client/", "src/broker/", "src/compat/"],
+    "sys/socket.h": ["src/net/", "src/client/", "src/broker/", "src/compat/", "src/sasl/"],
     "netdb.h": ["src/net/"],
     "pthread.h": ["src/store/worker.c"],
     "sqlite3.h": ["src/store/", "src/doveadm/report-db.c"],
+    "sasl/sasl": ["src/sasl/"],
 }
 
 # Who may call mauth_secret_expose(), and for what.
