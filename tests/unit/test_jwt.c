@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <openssl/crypto.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -220,11 +219,15 @@ static void depth_is_counted_outside_of_strings(void **state)
 	assert_null(mauth_json_object(NULL, 0));
 }
 
-/* Stands in for libcrypto's, which mauth_wipe() calls: freed memory must not be looked at, so the wiping is. */
 static const char *watched;
 static bool watched_is_wiped;
 
-void OPENSSL_cleanse(void *data, size_t size)
+/* Stands in for libc's, which mauth_wipe() calls: freed memory must not be looked at, so the wiping is. */
+#if defined(__USE_FORTIFY_LEVEL) && __USE_FORTIFY_LEVEL > 0
+void __explicit_bzero_chk(void *data, size_t size, size_t room)
+#else
+void explicit_bzero(void *data, size_t size)
+#endif
 {
 	const char *begin = data;
 
