@@ -206,6 +206,7 @@ static bool take_relay(struct mauth_service_state *service, const struct mauth_w
 	get_text(line, "key_id", memory.key_id, sizeof(memory.key_id));
 	get_text(line, "key_name", memory.key_name, sizeof(memory.key_name));
 	get_text(line, "token_id", memory.token_id, sizeof(memory.token_id));
+	get_text(line, "reason", memory.reason, sizeof(memory.reason));
 	get_text(line, "transport", memory.transport, sizeof(memory.transport));
 	mauth_relay_adopt(service, &memory);
 	return true;

@@ -176,6 +176,7 @@ static void put_relay(const struct mauth_relay_memory *memory, void *context)
 	mauth_wire_str(buf, "key_id", memory->key_id);
 	mauth_wire_str(buf, "key_name", memory->key_name);
 	mauth_wire_str(buf, "token_id", memory->token_id);
+	mauth_wire_str(buf, "reason", memory->reason);
 	mauth_wire_str(buf, "transport", memory->transport);
 	mauth_wire_end(buf);
 }

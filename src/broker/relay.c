@@ -240,9 +240,14 @@ void mauth_relay_cancel_all(struct mauth_session *session, bool abandon)
 }
 
 /* One line for the MTA's log: what happened, and what to do. */
+static char *reason_of(const struct mauth_error *error)
+{
+	return mauth_printf("%s%s%s", error->text, error->advice[0] != '\0' ? "; to do: " : "", error->advice);
+}
+
 static void put_fail(struct mauth_session *session, uint32_t id, const struct mauth_error *error)
 {
-	char *reason = mauth_printf("%s%s%s", error->text, error->advice[0] != '\0' ? "; to do: " : "", error->advice);
+	char *reason = reason_of(error);
 
 	mauth_wire_begin(&session->out, "FAIL");
 	mauth_wire_id(&session->out, id);
@@ -289,8 +294,13 @@ static void token_done(const struct mauth_grant *grant, const struct mauth_error
 		snprintf(op->memory.key_id, sizeof(op->memory.key_id), "%s", grant->relay_key_id);
 		snprintf(op->memory.key_name, sizeof(op->memory.key_name), "%s", grant->relay_key_name);
 		snprintf(op->memory.token_id, sizeof(op->memory.token_id), "%s", grant->token_id);
+	} else {
+		char *reason = reason_of(error);
+
+		mauth_clean_copy(op->memory.reason, sizeof(op->memory.reason), reason, strlen(reason));
+		free(reason);
 	}
-	/* Also what it was not given: its mail stays in the queue for that. */
+	/* Also what it was not given, and why: its mail stays in the queue for that. */
 	mauth_relay_adopt(session->service, &op->memory);
 	if (grant != NULL) {
 		put_token(session, op->id, grant);

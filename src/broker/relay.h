@@ -15,6 +15,7 @@ struct mauth_relay_memory {
 	int64_t uid;
 	char identity[2 * MAUTH_USER_MAX + 2], session[64], program[64], host[256];
 	char key_id[16], key_name[72], token_id[MAUTH_TOKEN_ID_SIZE];      /* "": none */
+	char reason[2 * MAUTH_TEXT_MAX];     /* why it was given no token, "" if it was */
 	char transport[32];                  /* of Postfix, whose process it is; "": not known */
 };
 

@@ -52,12 +52,14 @@ static size_t dsn_size(const char *status)
 
 /* What smtp(8) says of a login; what comes after "said:" are the server's words. */
 #define LOGIN_FAILED "SASL authentication failed; server "
+/* What it says if the SASL plugin fails, with one of libsasl2's texts at the end: ours, which says why, does not get there. */
+#define NO_TOKEN "SASL authentication failed; cannot authenticate to server "
 
 /* Postfix names a server as "smtp.office365.com[192.0.2.1]". */
 static void find_host(struct mauth_status_text *text)
 {
 	static const char *const before[] = {
-		LOGIN_FAILED, "SASL authentication failed; cannot authenticate to server ", "host ", "lost connection with ",
+		LOGIN_FAILED, NO_TOKEN, "host ", "lost connection with ",
 		"connect to ", "conversation with ",
 	};
 
@@ -89,6 +91,7 @@ bool mauth_status_parse_text(const char *status, struct mauth_status_text *text_
 	memcpy(text_r->dsn, status, size);
 	find_host(text_r);
 	said = strncmp(text_r->text, LOGIN_FAILED, strlen(LOGIN_FAILED)) == 0 ? strstr(text_r->text, " said: ") : NULL;
+	text_r->no_token = strncmp(text_r->text, NO_TOKEN, strlen(NO_TOKEN)) == 0;
 	text_r->token_refused = said != NULL && strncmp(said, " said: 535", 10) == 0;
 	return true;
 }
@@ -119,6 +122,16 @@ static void put_advice(struct mauth_buf *out, const struct mauth_status_text *te
 	free(answer);
 }
 
+/* Why there was no token, instead of "generic failure". */
+static void put_reason(struct mauth_buf *out, const struct mauth_status_text *text, const struct mauth_relay_memory *memory)
+{
+	char *answer = mauth_printf("OK 4%s SASL authentication failed: modernauth: %s; identity %s", text->dsn + 1, memory->reason,
+				    memory->identity);
+
+	put_netstring(out, answer);
+	free(answer);
+}
+
 static void answer(struct mauth_status_session *session, const char *status)
 {
 	struct mauth_service_state *service = session->service;
@@ -142,13 +155,16 @@ static void answer(struct mauth_status_session *session, const char *status)
 		.client = &client, .identity = memory->identity, 
 		.session = memory->session[0] == '\0' ? NULL : memory->session,
 		.token_id = memory->token_id[0] == '\0' ? NULL : memory->token_id, .result = result_of(&text),
-		.token_refused = text.token_refused, .dsn = text.dsn, .reply = text.text,
+		.token_refused = text.token_refused, .dsn = text.dsn,
+		.reply = text.no_token && memory->reason[0] != '\0' ? memory->reason : text.text,
 	};
 	advice = mauth_broker_relay_outcome(service->broker, &outcome);
 	/* What has been delivered stays delivered, on record or not; that it is not is said by who writes it. */
 	(void)mauth_broker_record_reports(service->broker, NULL);
 	if (text.token_refused)
 		put_advice(&session->out, &text, memory->identity, advice);
+	else if (text.no_token && memory->reason[0] != '\0')
+		put_reason(&session->out, &text, memory);
 	else
 		put_netstring(&session->out, NOT_FOUND);
 }

@@ -21,6 +21,7 @@ struct mauth_status_text {
 	const char *host;                    /* of the server that it is about, host_size octets; NULL: it names none */
 	size_t host_size;
 	bool token_refused;                  /* the server took the login for wrong: our token */
+	bool no_token;                       /* the SASL client had nothing to send */
 };
 /* false: it is none. */
 bool mauth_status_parse_text(const char *status, struct mauth_status_text *text_r);

@@ -199,6 +199,19 @@ def test_a_refused_login_drops_the_token_and_says_what_to_do(site, people):
     assert records[0]["event"]["reason"].startswith("SMTP AUTH is off")
 
 
+def test_why_there_was_no_token_takes_the_place_of_cyrus_words(site, people):
+    account = people.new(domain=APP_DOMAIN)
+    status = "4.7.0 SASL authentication failed; cannot authenticate to server smtp.office365.com[192.0.2.1]: generic failure"
+    with Relay(site) as relay, status_map(site) as statuses:
+        refused = relay.token("nobody@elsewhere.test", site.key, host="smtp.office365.com")
+        assert refused.verb == "FAIL"
+        assert statuses.lookup(status) == "OK 4.7.0 SASL authentication failed: modernauth: %s; identity nobody@elsewhere.test" % \
+            refused["reason"]
+        # No longer, once there was one.
+        relay.token(account, site.key, host="smtp.office365.com")
+        assert statuses.lookup(status) == "NOTFOUND "
+
+
 def test_what_is_said_of_the_mail_is_not_held_against_the_token(site, people):
     account = people.new(domain=APP_DOMAIN)
     with Relay(site) as relay, status_map(site) as statuses:

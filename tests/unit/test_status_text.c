@@ -40,6 +40,7 @@ static void statuses_are_taken_apart(void **state)
 		assert_string_equal(text.dsn, rows[i].dsn);
 		assert_string_equal(text.text, strchr(rows[i].status, ' ') + 1);
 		assert_int_equal(text.token_refused, rows[i].refused);
+		assert_int_equal(text.no_token, strstr(rows[i].status, " cannot authenticate to server ") != NULL);
 		assert_int_equal(text.host == NULL, rows[i].host == NULL);
 		if (rows[i].host == NULL)
 			continue;
