@@ -19,8 +19,10 @@
 /* Real TLS on the client's connection. "secured" alone is also said of localhost and trusted networks. */
 #if MAUTH_HAVE_AUTH_FIELDS_CONN_SECURED
 #  define MAUTH_REQUEST_IS_TLS(request) ((request)->fields.conn_secured == AUTH_REQUEST_CONN_SECURED_TLS)
+#  define MAUTH_REQUEST_IS_SECURED(request) ((request)->fields.conn_secured != AUTH_REQUEST_CONN_SECURED_NONE)
 #else
 #  define MAUTH_REQUEST_IS_TLS(request) ((request)->fields.secured == AUTH_REQUEST_SECURED_TLS)
+#  define MAUTH_REQUEST_IS_SECURED(request) ((request)->fields.secured != AUTH_REQUEST_SECURED_NONE)
 #endif
 
 /* The descriptor of the auth client's connection. Needs auth-request-handler-private.h. */

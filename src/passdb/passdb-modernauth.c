@@ -380,6 +380,13 @@ static const char *take_tls_protocol(struct auth_request *request)
 	return protocol;
 }
 
+/* Postfix's smtpd has one word for it, "secured", and says that of nothing but TLS. */
+static bool is_tls(const struct auth_request *request)
+{
+	return MAUTH_REQUEST_IS_TLS(request) ||
+		(strcmp(MAUTH_REQUEST_PROTOCOL(request), "smtp") == 0 && MAUTH_REQUEST_IS_SECURED(request));
+}
+
 static void ask_login(struct mauth_passdb *db, struct auth_request *request, const char *password,
 		      const char *tls_protocol, enum mauth_service service, struct pending *pending)
 {
@@ -393,7 +400,7 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.client_port = request->fields.remote_port,
 		.local_ip = ip_or_null(&request->fields.local_ip),
 		.local_port = request->fields.local_port,
-		.tls = MAUTH_REQUEST_IS_TLS(request),
+		.tls = is_tls(request),
 		.tls_protocol = tls_protocol,
 		.session = request->fields.session_id,
 		.client_id = request->fields.client_id,
