@@ -4,6 +4,8 @@
 #
 #   tests/run.sh                 everything
 #   tests/run.sh unit style      only these: unit style sanitize integration valgrind analyze hardened (deep)
+#
+# Integration tests marked "sanitize" run in "hardened", with a broker built with sanitizers; in "integration", too, if "hardened" is not asked for.
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/tests/lib.sh"
@@ -161,7 +163,9 @@ step_integration() {
 	check install meson install -C "$work/build" --no-rebuild
 	# It conflicts with Postfix as a package, not as a program.
 	(cd "$work" && apt-get download nullmailer && dpkg -x nullmailer_*.deb nullmailer) >/dev/null 2>&1 && export NULLMAILER=$work/nullmailer
-	MODERNAUTH_BUILD=$work/build pytest_run integration "${side_by_side[@]}" .
+	local which=()
+	case " ${steps[*]} " in *" hardened "*) which=(-m "not sanitize");; esac
+	MODERNAUTH_BUILD=$work/build pytest_run integration "${side_by_side[@]}" "${which[@]}" .
 }
 
 # The processes themselves under a checker: valgrind (broker, auth, login processes) with what every login goes through, the
@@ -184,11 +188,11 @@ build "$work/build" || { echo "0 passed, 1 failed"; exit 1; }
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(unit style sanitize integration valgrind analyze hardened)
 for step in "${steps[@]}"; do
-	say "$step"
+	say "$step (after $SECONDS s)"
 	"step_$step" || count 0 1 "$step"
 done
 
-say "result"
+say "result (after $SECONDS s)"
 [ ${#unsteady[@]} = 0 ] || printf 'passed only alone: %s\n' "${unsteady[@]}"
 [ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
 printf '%d passed, %d failed\n' "$passed" "$failed"

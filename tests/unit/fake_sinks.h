@@ -12,6 +12,7 @@ struct fake_sinks {
 	char *lines;             /* everything logged, "LEVEL text\n" */
 	char *events;            /* "name field=value ...\n" */
 	char *records;           /* everything appended */
+	size_t lines_size, events_size, records_size;
 	unsigned int records_count, appends;
 	bool audit_broken;       /* appends fail */
 	struct fake_commit *commits;   /* that wait, oldest first */
