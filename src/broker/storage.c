@@ -121,7 +121,8 @@ static enum mauth_status open_database(struct mauth_storage *storage, struct mau
 {
 	static const char *const shared[] = { MAUTH_EXCEPTION_KIND, NULL };
 	static const char *const all[] = {
-		MAUTH_META_KIND, MAUTH_LINK_KIND, MAUTH_ENROLMENT_KIND, MAUTH_DEVICE_KIND, MAUTH_EXCEPTION_KIND, NULL,
+		MAUTH_META_KIND, MAUTH_LINK_KIND, MAUTH_ENROLMENT_KIND, MAUTH_DEVICE_KIND, MAUTH_EXCEPTION_KIND,
+		MAUTH_RELAY_KEY_KIND, NULL,
 	};
 	const struct mauth_service_state *service = storage->service;
 	const char *dir = service->config->state_dir;

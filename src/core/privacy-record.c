@@ -144,6 +144,9 @@ static const struct {
 	{ "modernauth.exception", PLACE_FIXED }, { "modernauth.actor", PLACE_FIXED }, { "modernauth.by", PLACE_FIXED },
 	{ "modernauth.rule", PLACE_RULE }, { "modernauth.would_rule", PLACE_RULE }, { "modernauth.audit.", PLACE_FIXED },
 	{ "modernauth.pseudonym", PLACE_FIXED },
+	{ "modernauth.relay.identity", PLACE_PERSON }, { "modernauth.relay.identities", PLACE_PATTERN }, { "modernauth.relay.", PLACE_FIXED },
+	{ "modernauth.dsn", PLACE_FIXED }, { "modernauth.token_refused", PLACE_FIXED },
+	{ "file.", PLACE_FIXED }, { "process.", PLACE_FIXED },
 };
 
 static enum place place_of(const char *path)

@@ -107,7 +107,8 @@ static void flush(void *context);
 
 static void arm(struct mauth_pseudonyms *p, unsigned int msecs)
 {
-	if (p->vault != NULL && p->timer == NULL && p->batch == NULL)
+	/* One writer: who follows keeps his in memory until the store is his. */
+	if (p->vault != NULL && !mauth_vault_follows(p->vault) && p->timer == NULL && p->batch == NULL)
 		p->timer = mauth_timer_add(p->loop, msecs, flush, p);
 }
 

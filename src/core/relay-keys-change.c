@@ -142,12 +142,14 @@ static void loosen(struct relay_key **at)
 
 void relay_keys_change_close(struct mauth_relay_keys *keys)
 {
+	bool follows = keys->deps.store->follows;
+
 	for (struct relay_key *key = keys->removed; key != NULL; key = key->next) {
 		if (key->writing == 0)
 			start(keys, WRITE_DELETE, key, NULL, NULL);
 	}
 	for (struct relay_key *key = keys->oldest; key != NULL; key = key->next) {
-		if (key->pub.last_used_at != key->written_use && key->writing == 0)
+		if (!follows && key->pub.last_used_at != key->written_use && key->writing == 0)
 			start(keys, WRITE_USE, key, NULL, NULL);
 	}
 	loosen(&keys->oldest);
@@ -278,6 +280,9 @@ enum mauth_status mauth_relay_keys_remove(struct mauth_relay_keys *keys, const c
 
 void mauth_relay_keys_tend(struct mauth_relay_keys *keys)
 {
+	/* One writer: who follows keeps last uses to himself. */
+	if (keys->deps.store->follows)
+		return;
 	for (struct relay_key *key = keys->oldest; key != NULL; key = key->next) {
 		if (key->pub.last_used_at - key->written_use >= USE_WRITE_SECS && key->writing == 0)
 			start(keys, WRITE_USE, key, NULL, NULL);

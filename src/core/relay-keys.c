@@ -74,6 +74,29 @@ enum mauth_status mauth_relay_keys_load(struct mauth_relay_keys *keys, const str
 	return MAUTH_OK;
 }
 
+enum mauth_status mauth_relay_keys_follow(struct mauth_relay_keys *keys, const struct mauth_store_row *row,
+					  struct mauth_error *error_r)
+{
+	struct relay_key **at = &keys->oldest, *old;
+	enum mauth_status status;
+
+	while (*at != NULL && strcmp((*at)->pub.id, row->name) != 0)
+		at = &(*at)->next;
+	old = *at;
+	status = row->value == NULL ? MAUTH_OK : mauth_relay_keys_load(keys, row, error_r);
+	if (status != MAUTH_OK || old == NULL)
+		return status;
+	/* The new one may stand before it. */
+	for (at = &keys->oldest; *at != old; at = &(*at)->next)
+		;
+	*at = old->next;
+	keys->count--;
+	old->loose = true;
+	if (old->writing == 0)
+		relay_key_free(old);
+	return MAUTH_OK;
+}
+
 size_t mauth_relay_keys_count(const struct mauth_relay_keys *keys)
 {
 	return keys->count;

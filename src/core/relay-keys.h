@@ -46,6 +46,10 @@ void mauth_relay_keys_free(struct mauth_relay_keys **keys);
 enum mauth_status mauth_relay_keys_load(struct mauth_relay_keys *keys, const struct mauth_store_row *row,
 					struct mauth_error *error_r);
 
+/* Another front end has written or deleted (no value) the row. MAUTH_CONFIG: it cannot be read; what was known holds. */
+enum mauth_status mauth_relay_keys_follow(struct mauth_relay_keys *keys, const struct mauth_store_row *row,
+					  struct mauth_error *error_r);
+
 size_t mauth_relay_keys_count(const struct mauth_relay_keys *keys);
 /* In order of creation. key NULL: the first; NULL: there is no more. Valid until a change. */
 const struct mauth_relay_key *mauth_relay_keys_next(const struct mauth_relay_keys *keys, const struct mauth_relay_key *key);

@@ -357,6 +357,8 @@ enum mauth_status mauth_vault_follow(struct mauth_vault *vault, const struct mau
 		return mauth_devices_follow(vault->devices, row, error_r);
 	if (strcmp(row->kind, MAUTH_EXCEPTION_KIND) == 0)
 		return mauth_exceptions_follow(vault->exceptions, row, error_r);
+	if (strcmp(row->kind, MAUTH_RELAY_KEY_KIND) == 0)
+		return mauth_relay_keys_follow(vault->relay_keys, row, error_r);
 	if (strcmp(row->kind, MAUTH_LINK_KIND) == 0)
 		return follow_link(vault, row, error_r);
 	/* Of another store (import), or sealed under a fresh key. */

@@ -307,6 +307,69 @@ static void a_row_that_cannot_be_read_closes_the_store(void **state)
 	vault_world_end(&world);
 }
 
+static enum mauth_status told(struct vault_world *world, const char *name, const char *value)
+{
+	const struct mauth_store_row row = { MAUTH_RELAY_KEY_KIND, name, value, value == NULL ? 0 : strlen(value) };
+	struct mauth_error error;
+	bool reopen = true;
+	enum mauth_status status = mauth_vault_follow(world->vault, &row, &reopen, &error);
+
+	assert_false(reopen);
+	return status;
+}
+
+static void what_another_front_end_changes_holds_here(void **state)
+{
+	const struct mauth_relay_key *key;
+	struct vault_world world;
+	struct mauth_buf row = { 0 };
+	char id[MAUTH_RELAY_KEY_ID_SIZE], *secret;
+
+	open_world(&world);
+	secret = relay_key(&world, "scanner", ALICE, 0);
+	key = mauth_relay_keys_next(relay_keys_of(&world), NULL);
+	memcpy(id, key->id, sizeof(id));
+	mauth_relay_key_encode(key, &row);
+	mauth_buf_putc(&row, '\0');
+	/* Removed there; it comes back; what is no row changes nothing. */
+	assert_int_equal(told(&world, id, NULL), MAUTH_OK);
+	assert_int_equal(check(&world, secret, ALICE), MAUTH_BAD_CREDENTIALS);
+	assert_int_equal(told(&world, id, row.data), MAUTH_OK);
+	assert_int_equal(check(&world, secret, ALICE), MAUTH_OK);
+	assert_int_equal(told(&world, id, row.data), MAUTH_OK);
+	assert_int_equal(mauth_relay_keys_count(relay_keys_of(&world)), 1);
+	assert_int_equal(told(&world, id, "nonsense"), MAUTH_CONFIG);
+	assert_int_equal(check(&world, secret, ALICE), MAUTH_OK);
+	mauth_buf_free(&row);
+	free(secret);
+	vault_world_end(&world);
+}
+
+static void who_follows_writes_no_use(void **state)
+{
+	const struct mauth_relay_key *key;
+	struct vault_world world;
+	unsigned int writes;
+	char *secret;
+
+	open_world(&world);
+	secret = relay_key(&world, "scanner", ALICE, 0);
+	vault_world_close(&world);
+	mauth_broker_free(&world.w.broker);
+	fake_store_follow(world.store, true);
+	open_world(&world);
+	writes = fake_store_writes(world.store);
+	fake_loop_jump(world.w.loop, DAY);
+	key = mauth_relay_keys_next(relay_keys_of(&world), NULL);
+	mauth_relay_keys_used(relay_keys_of(&world), key->id);
+	mauth_relay_keys_tend(relay_keys_of(&world));
+	world_turn(&world.w);
+	vault_world_close(&world);
+	assert_int_equal(fake_store_writes(world.store), writes);
+	free(secret);
+	vault_world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +384,8 @@ int main(void)
 		cmocka_unit_test(a_key_is_removed_by_its_id_too_and_its_name_is_free),
 		cmocka_unit_test(a_use_is_written_once_an_hour_and_at_the_end),
 		cmocka_unit_test(a_row_that_cannot_be_read_closes_the_store),
+		cmocka_unit_test(what_another_front_end_changes_holds_here),
+		cmocka_unit_test(who_follows_writes_no_use),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
