@@ -15,6 +15,7 @@ struct mauth_admin;
 struct mauth_admin_settings {
 	const char *path;                /* the socket */
 	const char *name;                /* of this program, for the broker's log */
+	const char *by;                  /* who sits there, for the audit; NULL: unknown */
 	unsigned int timeout_msecs;      /* until the broker has said hello, also after a restart of it; 0: 10 s */
 	unsigned int window;             /* requests that may be sent before one of them is answered; 0: any number */
 	const int *stop_fd;              /* when it is readable every wait ends with MAUTH_CANCELLED; NULL: none */

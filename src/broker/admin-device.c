@@ -76,7 +76,7 @@ void admin_device_changed(const char *id, const struct mauth_error *error, void 
 	struct admin_op *op = context;
 	struct mauth_session *session = op->session;
 
-	admin_record(op->service, op->action, &op->where, id, op->device_name, error);
+	admin_record(op->service, (struct admin_who){ op->asked_by, op->uid }, op->action, &op->where, id, op->device_name, error);
 	if (session != NULL && error != NULL) {
 		admin_fail(session, op->id, error);
 	} else if (session != NULL) {

@@ -222,7 +222,7 @@ bool admin_forget(struct mauth_session *session, const struct mauth_wire_line *l
 	if (!admin_resolve(session, line, &where))
 		return true;
 	mauth_broker_forget(session->service->broker, &where, &tokens, &refusals);
-	admin_record(session->service, "cache-forgotten", &where, NULL, NULL, NULL);
+	admin_record(session->service, admin_who(session), "cache-forgotten", &where, NULL, NULL, NULL);
 	admin_begin(session, line->id, "OK");
 	mauth_wire_num(&session->out, "tokens", tokens);
 	mauth_wire_num(&session->out, "refusals", refusals);
@@ -247,7 +247,7 @@ static void revocation_done(struct revocation *revocation, const struct mauth_er
 	if (--revocation->waiting > 0)
 		return;
 	error = revocation->error.status == MAUTH_OK ? NULL : &revocation->error;
-	admin_record(op->service, "revoked", &op->where, NULL, NULL, error);
+	admin_record(op->service, (struct admin_who){ op->asked_by, op->uid }, "revoked", &op->where, NULL, NULL, error);
 	if (session != NULL && error != NULL) {
 		admin_fail(session, op->id, error);
 	} else if (session != NULL) {

@@ -15,6 +15,7 @@ struct admin_op {
 	struct mauth_service_state *service;
 	uint32_t id;
 	uid_t uid;                           /* of who asks, as the kernel says */
+	char asked_by[64];                   /* the same as the client says */
 	struct mauth_mailbox where;          /* whom it is about */
 	char *device_name;
 	char *user;                          /* whom it is about, if that is no mailbox of ours */
@@ -42,7 +43,12 @@ bool admin_resolve(struct mauth_session *session, const struct mauth_wire_line *
 /* The vault; NULL: it has been answered with FAIL. */
 struct mauth_vault *admin_vault(struct mauth_session *session, uint32_t id);
 /* On record, and in the log. */
-void admin_record(struct mauth_service_state *service, const char *action, const struct mauth_mailbox *where,
+struct admin_who {
+	const char *by;                      /* as the client says */
+	uid_t uid;                           /* as the kernel says */
+};
+struct admin_who admin_who(const struct mauth_session *session);
+void admin_record(struct mauth_service_state *service, struct admin_who who, const char *action, const struct mauth_mailbox *where,
 		  const char *device_id, const char *device_name, const struct mauth_error *error);
 
 /* admin-people.c */

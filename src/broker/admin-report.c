@@ -370,12 +370,12 @@ bool admin_report(struct mauth_session *session, const struct mauth_wire_line *l
 
 /* -- INVENTORY-FORGET --------------------------------------------------------------------------------------- */
 
-static void record_forgotten(struct mauth_service_state *service, const char *user, const char *tenant,
-			     const struct mauth_error *error)
+static void record_forgotten(const struct admin_op *op, const struct mauth_error *error)
 {
+	struct mauth_service_state *service = op->service;
 	const struct mauth_change_record change = {
 		.wall_usecs = mauth_wall_usecs(service->loop), .action = "inventory-forgotten", .actor = "doveadm",
-		.login = user, .tenant_name = tenant, .error = error,
+		.login = op->user, .by = op->asked_by, .uid = op->uid, .error = error,
 	};
 
 	service->changes++;
@@ -387,7 +387,7 @@ static void forgotten(const struct mauth_error *error, void *context)
 {
 	struct admin_op *op = context;
 
-	record_forgotten(op->service, op->user, NULL, error);
+	record_forgotten(op, error);
 	if (op->session != NULL && error != NULL)
 		admin_fail(op->session, op->id, error);
 	else if (op->session != NULL)

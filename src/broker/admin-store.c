@@ -26,7 +26,7 @@ static void rekey_progress(const struct mauth_rekey_progress *progress, void *co
 	}
 	if (!progress->finished)
 		return;
-	admin_record(op->service, "store-rekeyed", NULL, NULL, NULL, progress->error);
+	admin_record(op->service, (struct admin_who){ op->asked_by, op->uid }, "store-rekeyed", NULL, NULL, NULL, progress->error);
 	admin_op_free(op);
 }
 
@@ -75,7 +75,7 @@ bool admin_export(struct mauth_session *session, const struct mauth_wire_line *l
 	if (vault == NULL)
 		return true;
 	status = mauth_vault_export(vault, export_line, &exporting, &rows, &error);
-	admin_record(session->service, "store-exported", NULL, NULL, NULL, status == MAUTH_OK ? NULL : &error);
+	admin_record(session->service, admin_who(session), "store-exported", NULL, NULL, NULL, status == MAUTH_OK ? NULL : &error);
 	if (status != MAUTH_OK) {
 		admin_fail(session, line->id, &error);
 		return true;
@@ -123,7 +123,7 @@ static void imported(const struct mauth_error *error, void *context)
 	struct admin_op *op = context;
 	struct mauth_service_state *service = op->service;
 
-	admin_record(service, "store-imported", NULL, NULL, NULL, error);
+	admin_record(service, (struct admin_who){ op->asked_by, op->uid }, "store-imported", NULL, NULL, NULL, error);
 	if (op->session != NULL && error != NULL) {
 		admin_fail(op->session, op->id, error);
 	} else if (op->session != NULL) {

@@ -48,6 +48,7 @@ struct admin_op *admin_op_new(struct mauth_session *session, uint32_t id)
 	op->service = session->service;
 	op->id = id;
 	op->uid = session->uid;
+	memcpy(op->asked_by, session->by, sizeof(op->asked_by));
 	op->next = session->ops;
 	op->link = &session->ops;
 	if (op->next != NULL)
@@ -137,12 +138,17 @@ struct mauth_vault *admin_vault(struct mauth_session *session, uint32_t id)
 	return NULL;
 }
 
-void admin_record(struct mauth_service_state *service, const char *action, const struct mauth_mailbox *where,
+struct admin_who admin_who(const struct mauth_session *session)
+{
+	return (struct admin_who){ session->by, session->uid };
+}
+
+void admin_record(struct mauth_service_state *service, struct admin_who who, const char *action, const struct mauth_mailbox *where,
 		  const char *device_id, const char *device_name, const struct mauth_error *error)
 {
 	struct mauth_change_record change = {
 		.wall_usecs = mauth_wall_usecs(service->loop), .action = action, .actor = "doveadm",
-		.device_id = device_id, .device_name = device_name, .error = error,
+		.device_id = device_id, .device_name = device_name, .by = who.by, .uid = who.uid, .error = error,
 	};
 
 	if (where != NULL && where->tenant != NULL) {
@@ -315,10 +321,10 @@ bool mauth_admin_handle(struct mauth_session *session, const struct mauth_wire_l
 		{ "MAPS", verb_maps },
 		{ "EXPLAIN", admin_explain },
 		{ "ALLOW", admin_allow }, { "DISALLOW", admin_disallow }, { "POLICY", admin_policy },
-		{ "RELAY-ADD", admin_relay_add }, { "RELAY-LIST", admin_relay_list }, { "RELAY-REMOVE", admin_relay_remove },
+		{ "RELAY-ADD", admin_relay_add, true }, { "RELAY-LIST", admin_relay_list }, { "RELAY-REMOVE", admin_relay_remove, true },
 		{ "DIAGNOSE", admin_diagnose },
 		{ "AUDIT", admin_audit },
-		{ "REVEAL", admin_reveal }, { "ERASE", admin_erase },
+		{ "REVEAL", admin_reveal }, { "ERASE", admin_erase, true },
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

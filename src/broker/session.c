@@ -222,12 +222,13 @@ static const char *handle_version(struct mauth_session *session, const struct ma
 
 static const char *handle_hello(struct mauth_session *session, const struct mauth_wire_line *line)
 {
-	const char *name = mauth_wire_get(line, "name"), *config = mauth_wire_get(line, "config");
+	const char *name = mauth_wire_get(line, "name"), *config = mauth_wire_get(line, "config"), *by = mauth_wire_get(line, "by");
 	const struct mauth_service_state *service = session->service;
 
 	if (strcmp(line->verb, "CLIENT") != 0 || name == NULL)
 		return "expected CLIENT name=";
 	mauth_clean_copy(session->name, sizeof(session->name), name, strlen(name));
+	mauth_clean_copy(session->by, sizeof(session->by), by == NULL ? "unknown" : by, strlen(by == NULL ? "unknown" : by));
 	session->hello_seen = true;
 	mauth_timer_remove(service->loop, &session->hello_timer);
 	session->other_config = config != NULL && strcmp(config, service->settings.config_path) != 0;

@@ -27,7 +27,7 @@ struct mauth_session {
 	struct mauth_timer *flush, *hello_timer, *stall;
 	struct mauth_wire_reader reader;
 	struct mauth_buf out;
-	char name[64];
+	char name[64], by[64];               /* what the client says: its own, and who sits there (admin sessions) */
 	unsigned int malformed, open_count, reports_count;
 	uint32_t reports[MAUTH_REPORTS_TOGETHER];   /* ids; not on record yet */
 	struct mauth_confirmation *confirmations;   /* reports whose records are on their way to the disk */

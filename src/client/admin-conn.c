@@ -50,6 +50,7 @@ static void greet(struct mauth_admin *admin)
 	mauth_wire_begin(&admin->out, "CLIENT");
 	mauth_wire_str(&admin->out, "name", admin->name);
 	mauth_wire_num(&admin->out, "pid", getpid());
+	mauth_wire_str(&admin->out, "by", admin->by);
 	mauth_wire_end(&admin->out);
 }
 

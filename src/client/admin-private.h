@@ -20,7 +20,7 @@ struct admin_queue {
 };
 
 struct mauth_admin {
-	char *path, *name;
+	char *path, *name, *by;
 	unsigned int timeout_msecs, window;
 	const int *stop_fd;
 

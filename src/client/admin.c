@@ -221,6 +221,7 @@ enum mauth_status mauth_admin_open(const struct mauth_admin_settings *settings, 
 
 	admin->path = mauth_strdup(settings->path);
 	admin->name = mauth_strdup(settings->name);
+	admin->by = mauth_strdup(settings->by);
 	admin->timeout_msecs = settings->timeout_msecs > 0 ? settings->timeout_msecs : TIMEOUT_MSECS;
 	admin->window = settings->window;
 	admin->stop_fd = settings->stop_fd;
@@ -253,6 +254,7 @@ void mauth_admin_close(struct mauth_admin **_admin)
 	mauth_buf_free(&admin->out);
 	free(admin->path);
 	free(admin->name);
+	free(admin->by);
 	free(admin);
 }
 

@@ -111,6 +111,7 @@ bool mauth_command_try_connect(struct mauth_command *cmd, unsigned int window, s
 	status = mauth_admin_open(&(struct mauth_admin_settings){
 		.path = t_strconcat(doveadm_settings->base_dir, "/"SOCKET_NAME, NULL),
 		.name = cmd->is_cli ? "doveadm" : "doveadm-server",
+		.by = mauth_command_admin_name(cmd->cctx),
 		.timeout_msecs = cmd->timeout_msecs,
 		.window = window,
 		.stop_fd = cmd->is_cli ? mauth_stop_begin() : NULL,

@@ -145,6 +145,7 @@ def test_a_person_is_forgotten_for_good(site, people):
     assert of(site, account) == []
     [record] = site.audit(account.upn, action="inventory-forgotten")
     assert record["event"]["outcome"] == "success" and record["modernauth"]["actor"] == "doveadm"
+    assert record["modernauth"]["uid"] == 0 and record["modernauth"]["by"] not in ("", "unknown")
     assert site.stop() == []
     for name in os.listdir(site.path("lib")):
         with open(site.path("lib/" + name), "rb") as file:
