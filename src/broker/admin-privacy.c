@@ -240,6 +240,18 @@ static void erased(const struct mauth_error *error, void *context)
 	admin_op_free(op);
 }
 
+static bool is_known(struct mauth_pseudonyms *pseudonyms, const char *pseudonym)
+{
+	struct mauth_error error;
+	char *name = NULL;
+	bool known = mauth_pseudonyms_find(pseudonyms, pseudonym, &name, &error) == MAUTH_OK;
+
+	if (name != NULL)
+		mauth_wipe(name, strlen(name));
+	free(name);
+	return known;
+}
+
 static void erase(struct erasing *erasing, struct mauth_vault *vault)
 {
 	struct mauth_service_state *service = erasing->op->service;
@@ -252,9 +264,10 @@ static void erase(struct erasing *erasing, struct mauth_vault *vault)
 	    mauth_inventory_forget(inventory, NULL, mauth_inventory_user(service->privacy, erasing->person, scratch), erased, erasing,
 				   &erasing->op->rows))
 		erasing->waiting++;
-	if (service->pseudonyms != NULL && mauth_pseudonyms_forget(service->pseudonyms, erasing->pseudonym, erased, erasing)) {
-		erasing->named = true;
-		erasing->waiting++;
+	if (service->pseudonyms != NULL) {
+		/* What has not been written yet is forgotten at once. */
+		erasing->named = is_known(service->pseudonyms, erasing->pseudonym);
+		erasing->waiting += mauth_pseudonyms_forget(service->pseudonyms, erasing->pseudonym, erased, erasing);
 	}
 	erased(NULL, erasing);
 }

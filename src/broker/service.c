@@ -289,7 +289,8 @@ static void begin_to_keep(struct mauth_service_state *service)
 {
 	const struct mauth_config *config = service->config;
 
-	if (service->audit == NULL || service->keep != NULL || (config->audit_keep_secs == 0 && config->audit_max_size == 0))
+	if (service->audit == NULL || config == NULL || service->keep != NULL ||
+	    (config->audit_keep_secs == 0 && config->audit_max_size == 0))
 		return;
 	service->keeper = mauth_worker_thread_new(service->loop, service->log);
 	service->keep = mauth_audit_keep_new(&(struct mauth_audit_keep_settings){

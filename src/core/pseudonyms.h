@@ -28,7 +28,7 @@ void mauth_pseudonyms_note(struct mauth_pseudonyms *pseudonyms, const char *pseu
 /* The name, new and the caller's. MAUTH_USER_UNKNOWN: nobody knows it. */
 enum mauth_status mauth_pseudonyms_find(struct mauth_pseudonyms *pseudonyms, const char *pseudonym, char **name_r,
 					struct mauth_error *error_r);
-/* Forgets whose it is. true: done is called once it is off the disk, never before this returns; false: nothing was known. */
+/* Forgets whose it is. true: done is called once it is off the disk, never before this returns; false: the disk had nothing of it. */
 bool mauth_pseudonyms_forget(struct mauth_pseudonyms *pseudonyms, const char *pseudonym, mauth_store_done_fn *done, void *context);
 /* Deletes what the store of vault has of all this, since nobody is to know any more; how many names. */
 size_t mauth_pseudonyms_erase_all(const struct mauth_loop *loop, const struct mauth_log *log, struct mauth_vault *vault);

@@ -164,6 +164,8 @@ static bool release(struct revealing *r)
 		} T_END;
 		at = newline + 1;
 	}
+	/* doveadm writes on a stream of its own at the end ("[]" for -f json): not into the middle of ours. */
+	(void)fflush(stdout);
 	str_truncate(r->held, 0);
 	if (r->known_count > KNOWN_MAX)
 		forget_names(r);

@@ -48,7 +48,7 @@ void mauth_audit_seal_free(struct mauth_audit_seal **seal)
 
 /* -- what was before us ------------------------------------------------------------------------------------- */
 
-/* The last sealed line of tail, but for those of a writer (NULL: of anybody). */
+/* The last sealed line of tail, but for those of a writer ("": of nobody). */
 static bool find_last(const char *tail, size_t size, const char *but, struct mauth_chain_line *line_r)
 {
 	const char *end = tail + size;
@@ -60,7 +60,7 @@ static bool find_last(const char *tail, size_t size, const char *but, struct mau
 
 		if (newline == NULL)
 			break;
-		if (mauth_chain_parse(tail, (size_t)(newline - tail), &line) && (but == NULL || strcmp(line.writer, but) != 0)) {
+		if (mauth_chain_parse(tail, (size_t)(newline - tail), &line) && strcmp(line.writer, but) != 0) {
 			*line_r = line;
 			found = true;
 		}
@@ -121,7 +121,7 @@ void mauth_audit_seal_opened(struct mauth_audit_seal *seal, const char *tail, si
 	if (seal->opened)
 		return;
 	seal->opened = true;
-	if (find_last(tail, size, NULL, &last)) {
+	if (find_last(tail, size, "", &last)) {
 		memcpy(note->previous, last.writer, sizeof(note->previous));
 		note->previous_number = last.number;
 	}

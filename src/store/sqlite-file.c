@@ -516,7 +516,7 @@ enum mauth_status mauth_sqlite_join(const char *path, sqlite3 **reader_r, sqlite
 bool mauth_sqlite_is_free(const char *dir)
 {
 	struct mauth_error error;
-	int fd;
+	int fd = -1;
 
 	if (mauth_sqlite_lock(dir, &fd, &error) != MAUTH_OK)
 		return false;

@@ -11,7 +11,7 @@ def digest(text):
 
 
 def about_config(front):
-    return [record for record in front.audit() if record["event"]["category"] == ["configuration"] and
+    return [record for record in front.audit() if record["event"]["category"] in (["configuration"], ["process"]) and
             record["event"]["action"] in ("service-started", "configuration-changed", "mailbox-map-changed")]
 
 

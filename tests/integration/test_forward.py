@@ -118,7 +118,7 @@ def test_rsyslog_reads_what_it_gets(fronts, people, rsyslogs, transport):
     rsyslog = rsyslogs[transport]
     rsyslog.start()
     front = fronts.new(audit_settings='syslog = "%s"\n' % rsyslog.setting())
-    front.expect("login refused", r"records wait")
+    front.expect("login refused", r"records wait", "were not forwarded")
     # UDP does not wait for anybody.
     front.wait(lambda: rsyslog.process.poll() is None and (transport != "udp" or "%04X" % rsyslog.port in open("/proc/net/udp").read()))
     account, password = people.new(), people.password()
@@ -149,7 +149,7 @@ def test_rsyslog_reads_what_it_gets(fronts, people, rsyslogs, transport):
     if transport == "tcp":
         # Logins do not notice, and what they leave waits.
         before = len(rsyslog.messages())
-        front.expect(r"records wait")
+        front.expect(r"records wait", "were not forwarded")
         for _ in range(5):
             assert front.imap(account).ok
         front.wait_log("records wait")
@@ -165,6 +165,7 @@ def test_another_format_goes_as_the_text(fronts, people):
         collector.bind(("127.0.0.1", 0))
         collector.settimeout(20)
         front = fronts.new(audit_settings='syslog = "udp:localhost:%d"\nsyslog_message = cef\n' % collector.getsockname()[1])
+        front.expect("records wait", "were not forwarded")
         account = people.new()
         assert front.imap(account).ok
         head = ""

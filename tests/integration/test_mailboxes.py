@@ -130,6 +130,7 @@ def test_exchange_has_the_last_word(site, standin, people):
     user.login = user.upn + "\\" + box.upn
     assert not site.smtp(user).ok
     assert opened(standin, box.upn, "submission")[0] == "not-allowed"
+    site.expect("opens no mailbox")
     reply = site.imap(user, keep=True)
     reply.sock.send("b SELECT INBOX\r\n")
     assert "authenticated but not connected" in reply.sock.until("b")

@@ -218,7 +218,7 @@ def not_ours(front):
 @pytest.mark.parametrize("spoil", [break_keys, other_keys, open_keys, break_database, no_database_at_all, not_ours])
 def test_a_store_that_cannot_be_used_is_said_and_left_alone(fronts, standin, people, spoil):
     front = new_site(fronts, standin)
-    front.expect("store", "auth: Error: modernauth", "key file", "database")
+    front.expect("store", "auth: Error: modernauth", "key file", "database", "config.seen")
     [enrolled] = crowd_of(front, people, 1)
     password_user = people.new()
     assert front.imap(enrolled).ok and front.imap(password_user).ok
@@ -253,7 +253,7 @@ def test_a_store_that_cannot_be_used_is_said_and_left_alone(fronts, standin, peo
 
 def test_keys_that_vanish_under_a_running_service_do_no_harm_until_the_next_start(fronts, standin, people):
     front = new_site(fronts, standin)
-    front.expect("store", "auth: Error: modernauth", "key file")
+    front.expect("store", "auth: Error: modernauth", "key file", "config.seen")
     [enrolled] = crowd_of(front, people, 1)
     keys = front.read(KEYS)
     os.unlink(front.path(KEYS))

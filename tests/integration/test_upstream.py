@@ -271,6 +271,7 @@ def test_an_upstream_that_cannot_prove_itself_gets_no_token(fronts, standin, peo
 
 def test_a_user_who_is_authenticated_but_not_connected_sees_exchanges_words(front, people):
     account = people.new(not_connected=True)
+    front.expect("opens no mailbox")
     reply = front.imap(account, keep=True)
     assert reply.ok
     reply.sock.send("b SELECT INBOX\r\n")

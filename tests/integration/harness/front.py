@@ -36,12 +36,14 @@ HARMLESS = [
     r"auth: Error: stats: open\(old-stats-user\) failed: No such file",
     r"auth: Error: net_connect_unix\(.*/stats-writer\) failed: No such file",
     r"-login: Warning: auth-client: conn unix:login \(.*\): Error sending handshake to auth server: Broken pipe",
+    r"master: Warning: Time moved forwards",                # a machine that is busy, or virtual
     r"user=aadsts\d+|\(aadsts\d+",          # the stand-in's magic users are there to be refused
 ]
 # What processes say that end all at once while sessions are still open.
 STOPPING = [
     r"lost the connection to the broker",
     r"ending before the broker has confirmed",
+    r"reports of the upstream's answers are lost",
     r"cannot connect to the broker",
 ]
 
