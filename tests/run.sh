@@ -55,7 +55,7 @@ meson_tests() {
 }
 
 # Most tests wait for somebody else most of the time. Each process has stand-ins, ports and directories of its own.
-side_by_side=(-n 3 --dist loadfile)
+side_by_side=(-n 4 --dist loadfile)
 
 pytest_once() {
 	local log=$1
