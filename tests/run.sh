@@ -18,7 +18,7 @@ failures=()
 
 test_packages=(libcmocka-dev libnghttp2-dev nghttp2-server valgrind clang clang-tidy libclang-rt-14-dev python3-pytest
 	python3-pytest-timeout python3-pytest-xdist fetchmail isync libsasl2-modules mutt msmtp swaks slapd ldap-utils dovecot-ldap libnet-ssleay-perl procps
-	prometheus chromium chromium-driver python3-selenium fonts-dejavu-core python3-jsonschema zstd rsyslog libsasl2-dev postfix sasl2-bin)
+	prometheus chromium chromium-driver python3-selenium fonts-dejavu-core python3-jsonschema zstd rsyslog liblognorm-utils libsasl2-dev postfix sasl2-bin)
 
 # count PASSED FAILED NAME
 count() {

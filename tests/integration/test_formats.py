@@ -126,6 +126,22 @@ def test_cef_is_read_by_a_strict_parser(lived, records):
     assert {written_out(name, "\n\r") for name in NAMES} <= names
 
 
+def test_cef_is_read_by_liblognorm(lived, records, tmp_path):
+    """The library with which rsyslog (mmnormalize) reads CEF. It takes the first key of an extension without its first
+    letter; ours begins with the time."""
+    rules = tmp_path / "rules"
+    rules.write_text("version=2\nrule=:%f:cef%\n", encoding="ascii")
+    lines = export(lived, "cef").stdout
+    done = subprocess.run(["lognormalizer", "-r", str(rules), "-e", "json"], input=lines, check=True, capture_output=True, text=True)
+    read = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(read) == len(records)
+    for event, record in zip(read, records):
+        assert event["f"]["SignatureID"] == record["event"]["action"], event
+        assert event["f"]["DeviceProduct"] == "dovecot-modernauth"
+        if "user" in record:
+            assert event["f"]["Extensions"]["duser"] == written_out(record["user"]["name"], "\n\r"), event
+
+
 def test_syslog_is_read_by_a_strict_parser(lived, records):
     lines = export(lived, "syslog").stdout.split("\n")[:-1]
     assert len(lines) == len(records)

@@ -86,7 +86,7 @@ static int setup(void **state)
 	snprintf(site->audit, sizeof(site->audit), "%s/audit.jsonl", site->dir);
 	file = fopen(site->config, "w");
 	fprintf(file,
-		"state_dir = \"%s\"\naudit { path = \"%s\" seal = false durability = \"group\" }\nauth_user = \"%s\"\n"
+		"state_dir = \"%s\"\naudit { path = \"%s\" seal = false durability = \"group\" keep = \"400d\" }\nauth_user = \"%s\"\n"
 		"login_user = \"%s\"\ntenant \"contoso\" {\n domains = {\"contoso.com\"}\n tenant_id = \"contoso.onmicrosoft.com\"\n"
 		" client_id = \"9e5f94bc-e8a4-4e73-b8be-63364c29d753\"\n authority = \"https://127.0.0.1:1\"\n}\n",
 		site->dir, site->audit, user, user);
@@ -305,6 +305,8 @@ static void a_change_whose_record_is_not_on_disk_is_not_told_as_done(void **stat
 	say_text(fd, "STATUS\t2\n");
 	expect(fd, "OK\t2\tlogins=");
 	expect(fd, "\taudit_durability=group\t");
+	/* Who is alone looks after old files. */
+	assert_non_null(site->service.keep);
 	assert_null(strstr(heard, "OK\t1"));
 	(void)close(fd);
 }
