@@ -6,13 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STEP ((size_t)1 << 20)
+
 /* Months of virtual time say much: what is there is not measured each time. */
 static void add(char **to, size_t *length, const char *text, size_t size)
 {
 	/* A test has cleared it. */
 	if (*to != NULL && (*to)[0] == '\0')
 		*length = 0;
-	*to = realloc(*to, *length + size + 1);
+	/* In large steps: sanitizers copy at each. */
+	if (*to == NULL || *length / STEP != (*length + size + 1) / STEP)
+		*to = realloc(*to, ((*length + size + 1) / STEP + 1) * STEP);
 	memcpy(*to + *length, text, size);
 	*length += size;
 	(*to)[*length] = '\0';

@@ -65,12 +65,13 @@ static const char *tell(struct fixture *f, const char *line)
 static const char *get(const struct fixture *f, const char *path)
 {
 	json_t *at = f->json;
-	char key[64];
+	const char *dot;
 
-	while (strchr(path, '.') != NULL) {
-		snprintf(key, sizeof(key), "%.*s", (int)strcspn(path, "."), path);
+	for (; (dot = strchr(path, '.')) != NULL; path = dot + 1) {
+		char *key = mauth_strndup(path, (size_t)(dot - path));
+
 		at = json_object_get(at, key);
-		path = strchr(path, '.') + 1;
+		free(key);
 	}
 	return json_string_value(json_object_get(at, path));
 }
