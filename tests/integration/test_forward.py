@@ -126,6 +126,8 @@ def test_rsyslog_reads_what_it_gets(fronts, people, rsyslogs, transport):
     second = front.wait_upstream(account.upn)[0]
     with front.broker("auth") as broker:
         broker.login(NAME, password, session="s", rip="192.0.2.9")
+    # The session's end comes when the client has gone: nothing more after it.
+    front.wait(lambda: front.audit(account.upn, action="session-ended"), 20)
     records = {record["event"]["id"]: record for record in front.audit()}
 
     def arrived():

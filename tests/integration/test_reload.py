@@ -62,7 +62,7 @@ def test_a_reload_with_a_thousand_warm_users_under_load_fails_nobody_and_asks_no
         assert [process.returncode for process in reloads] == [0, 0]
     asyncio.run(load())
     failed = [reply for reply in replies if not reply.ok]
-    assert len(replies) > 300 and not failed, "%d of %d: %s" % (len(failed), len(replies), failed[:3])
+    assert len(replies) > 100 and not failed, "%d of %d: %s" % (len(failed), len(replies), failed[:3])
     assert all(reply.ok for reply in front.storm(crowd, parallel=50))
     assert standin.token_requests(since=before) == []
     front.wait(lambda: len(front.broker_pids()) == 1, 10, "two brokers side by side")

@@ -34,6 +34,7 @@ HARMLESS = [
     r"-login: Error: auth-client: conn unix:login: connect\(login\) failed: No such file",   # the same
     r"auth: Error: stat\(.*/auth-userdb\) failed: No such file",                           # and again
     r"auth: Error: stats: open\(old-stats-user\) failed: No such file",
+    r"Fatal: Error reading configuration: read\(.*/run/config\) failed: read\(size=\d+\) failed: Connection reset",
     r"auth: Error: net_connect_unix\(.*/stats-writer\) failed: No such file",
     r"-login: Warning: auth-client: conn unix:login \(.*\): Error sending handshake to auth server: Broken pipe",
     r"master: Warning: Time moved forwards",                # a machine that is busy, or virtual
