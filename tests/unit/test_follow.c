@@ -220,7 +220,6 @@ static void the_newest_token_is_used_and_none_is_written(void **state)
 	struct outcome *outcome;
 	unsigned int writes;
 
-	vault_world_begin(&world);
 	vault_world_open_with(&world, "E");
 	world_enrol(&world, BOB, "refresh-one");
 	becomes_follower(&world);
@@ -242,7 +241,6 @@ static void a_refusal_is_believed_but_does_not_kill(void **state)
 	unsigned int writes;
 	char *row;
 
-	vault_world_begin(&world);
 	vault_world_open_with(&world, "E");
 	world_enrol(&world, BOB, "refresh-one");
 	becomes_follower(&world);
@@ -271,7 +269,6 @@ static void an_enrolment_dies_lives_again_and_goes(void **state)
 	unsigned int generation;
 	char *row, *dead, *anew;
 
-	vault_world_begin(&world);
 	vault_world_open_with(&world, "E");
 	world_enrol(&world, BOB, "refresh-one");
 	becomes_follower(&world);
@@ -303,7 +300,6 @@ static void one_that_goes_while_entra_is_asked_gives_no_token(void **state)
 	struct vault_world world;
 	struct outcome *outcome;
 
-	vault_world_begin(&world);
 	vault_world_open_with(&world, "E");
 	world_enrol(&world, BOB, "refresh-one");
 	becomes_follower(&world);
@@ -322,7 +318,6 @@ static void months_pass_without_a_write_or_a_request(void **state)
 	struct vault_world world;
 	unsigned int writes, started;
 
-	vault_world_begin(&world);
 	vault_world_open_with(&world, "E");
 	world_enrol(&world, BOB, "refresh-one");
 	free(world_device(&world, BOB, "printer"));
@@ -351,7 +346,6 @@ static void nobody_enrols_here(void **state)
 	struct vault_world world;
 	struct mauth_error error;
 
-	vault_world_begin(&world);
 	vault_world_open_with(&world, "E");
 	becomes_follower(&world);
 	const struct mauth_enrol_want want = { .tenant = world.w.tenant, .login = BOB, .account = BOB, .mailbox = BOB };

@@ -357,10 +357,11 @@ static void who_follows_writes_no_use(void **state)
 	vault_world_close(&world);
 	mauth_broker_free(&world.w.broker);
 	fake_store_follow(world.store, true);
-	open_world(&world);
+	vault_world_open(&world);
 	writes = fake_store_writes(world.store);
 	fake_loop_jump(world.w.loop, DAY);
 	key = mauth_relay_keys_next(relay_keys_of(&world), NULL);
+	assert_non_null(key);
 	mauth_relay_keys_used(relay_keys_of(&world), key->id);
 	mauth_relay_keys_tend(relay_keys_of(&world));
 	world_turn(&world.w);
