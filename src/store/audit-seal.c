@@ -89,6 +89,16 @@ static bool read_head(const char *path, char writer_r[MAUTH_CHAIN_WRITER_SIZE], 
 	return *end == '\n';
 }
 
+/* The end that we know of: if the files do not go so far, they are not those that we had. Not before the line that says so is
+ * written: until then another broker may have ended in a file that is renamed by now, and that we could not look at. */
+static void look_at_head(struct mauth_audit_seal *seal)
+{
+	struct mauth_chain_note *note = &seal->note;
+
+	if (!read_head(seal->head_path, note->known, &note->known_number) || strcmp(note->known, seal->writer.name) == 0)
+		note->known[0] = '\0';
+}
+
 /* A new file in place of the old: what is there is whole. That it may be lost in a crash is no harm, it is then an older one. */
 static void write_head(struct mauth_audit_seal *seal, uint64_t number)
 {
@@ -125,9 +135,6 @@ void mauth_audit_seal_opened(struct mauth_audit_seal *seal, const char *tail, si
 		memcpy(note->previous, last.writer, sizeof(note->previous));
 		note->previous_number = last.number;
 	}
-	/* The end that we know of: if the files do not go so far, they are not those that we had. */
-	if (!read_head(seal->head_path, note->known, &note->known_number))
-		note->known[0] = '\0';
 }
 
 void mauth_audit_seal_look_around(struct mauth_audit_seal *seal, const char *tail, size_t size)
@@ -166,8 +173,10 @@ void mauth_audit_seal_lines(struct mauth_audit_seal *seal, const char *lines, si
 {
 	seal->before = seal->writer.state;
 	seal->checkpoint = 0;
-	if (seal->note_due)
+	if (seal->note_due) {
+		look_at_head(seal);
 		put_note(seal, seal->kind, &seal->note, out);
+	}
 	if (lines != NULL)
 		mauth_chain_seal(&seal->writer, lines, size, out);
 	if ((lines == NULL && !seal->note_due) ||

@@ -117,6 +117,19 @@ static void expect(struct fixture *f, const char *findings)
 	assert_string_equal(f->findings.data, findings);
 }
 
+#define A_LONG_RECORD "{\"b\":\"a record that is so long that it does not fit into what is left of the disk, whatever it says\"}\n"
+
+/* No file grows beyond this. RLIM_INFINITY: as before. */
+static void limit_files(rlim_t octets)
+{
+	struct rlimit limit;
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = octets < limit.rlim_max ? octets : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 static void shut(struct fixture *f)
 {
 	mauth_audit_file_free(&f->file);
@@ -216,6 +229,34 @@ static void the_end_of_the_file_before_is_remembered_elsewhere(void **state)
 	}
 }
 
+/* A broker that could write nothing yet, while the one before it ended and its file was renamed: what it says first names that end. */
+static void an_end_in_a_renamed_file_is_known(void **state)
+{
+	struct fixture *f = *state;
+	struct mauth_audit_file *before = f->file;
+	char data[4096];
+	size_t size;
+	FILE *file;
+
+	assert_int_equal(append(f, "{\"a\":1}\n"), MAUTH_OK);
+	open_it(f);
+	limit_files(700);
+	assert_int_not_equal(append(f, A_LONG_RECORD), MAUTH_OK);
+	limit_files(RLIM_INFINITY);
+	mauth_audit_file_free(&before);
+	assert_int_equal(rename(f->path, f->old), 0);
+	assert_int_equal(append(f, "{\"b\":1}\n"), MAUTH_OK);
+	expect(f, "open-end new:0 2-0\n");
+	/* Without its last line. */
+	file = fopen(f->old, "r");
+	assert_non_null(file);
+	size = fread(data, 1, sizeof(data) - 1, file);
+	fclose(file);
+	data[size - 1] = '\0';
+	assert_int_equal(truncate(f->old, strrchr(data, '\n') + 1 - data), 0);
+	expect(f, "cut new:1 3-3\nopen-end new:0 2-0\n");
+}
+
 static void a_process_that_is_killed_leaves_no_finding(void **state)
 {
 	struct fixture *f = *state;
@@ -272,17 +313,12 @@ static void half_a_line_is_set_aside_and_noted(void **state)
 static void a_full_disk_breaks_no_chain(void **state)
 {
 	struct fixture *f = *state;
-	struct rlimit before, limit;
 
-	(void)signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(append(f, "{\"a\":1}\n"), MAUTH_OK);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-	limit = before;
-	limit.rlim_cur = 900;
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit_files(900);
 	for (unsigned int i = 0; i < 5; i++)
-		(void)append(f, "{\"b\":\"a record that is so long that it does not fit into what is left of the disk, whatever it says\"}\n");
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+		(void)append(f, A_LONG_RECORD);
+	limit_files(RLIM_INFINITY);
 	assert_int_equal(append(f, "{\"c\":1}\n"), MAUTH_OK);
 	shut(f);
 	expect(f, "");
@@ -298,6 +334,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_records_do_not_wait, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_rotated_file_says_where_it_goes_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_end_of_the_file_before_is_remembered_elsewhere, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(an_end_in_a_renamed_file_is_known, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_process_that_is_killed_leaves_no_finding, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(half_a_line_is_set_aside_and_noted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_full_disk_breaks_no_chain, set_up, tear_down),
