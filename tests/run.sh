@@ -79,7 +79,7 @@ pytest_run() {
 		wait "${background[@]}"
 		say "$name: once more, alone: ${files[*]}"
 		first=$ok again=("${@/%./}")
-		mapfile -t again < <(printf '%s\n' "${again[@]}" | grep -vE '^(-n|3|--dist|loadfile|test_.*\.py|)$')
+		mapfile -t again < <(printf '%s\n' "${again[@]}" | grep -vE '^(-n|[0-9]+|--dist|loadfile|test_.*\.py|)$')
 		pytest_once "$work/again.log" "${again[@]}" "${files[@]}"
 		if [ "$bad" = 0 ]; then
 			unsteady+=("$name: $(grep -E '^(FAILED|ERROR) ' "$work/pytest.log" | cut -d' ' -f2 | paste -sd' ')")
