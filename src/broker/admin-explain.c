@@ -41,16 +41,15 @@ static bool is_tls_version(const char *text)
 static enum mauth_status read_question(const struct mauth_wire_line *line, struct mauth_explain_question *question_r,
 				       struct mauth_error *error_r)
 {
-	const char *service = mauth_wire_get(line, "service"), *tls = mauth_wire_get(line, "tls");
-	const char *at = mauth_wire_get(line, "at"), *verbose = mauth_wire_get(line, "verbose");
+	const char *service = mauth_wire_get(line, "service"), *at = mauth_wire_get(line, "at");
 	struct mauth_address address;
 
 	*question_r = (struct mauth_explain_question){
 		.user = mauth_wire_get(line, "user"), .service = MAUTH_SERVICE_SUBMISSION,
 		.client_ip = mauth_wire_get(line, "rip"), .mechanism = mauth_wire_get(line, "mech"),
-		.client_id = mauth_wire_get(line, "client_id"), .tls = tls != NULL && strcmp(tls, "yes") == 0,
+		.client_id = mauth_wire_get(line, "client_id"), .tls = mauth_wire_is_yes(line, "tls"),
 		.tls_protocol = mauth_wire_get(line, "tls_protocol"), .at = at == NULL ? 0 : strtoll(at, NULL, 10),
-		.verbose = verbose != NULL && strcmp(verbose, "yes") == 0,
+		.verbose = mauth_wire_is_yes(line, "verbose"),
 	};
 	if (strcmp(service, "smtp") != 0 && !mauth_service_parse(service, &question_r->service))
 		return mauth_fail(error_r, MAUTH_CONFIG, 0, "protocol \"%.60s\"; imap, pop3 or submission was expected", service);

@@ -173,7 +173,6 @@ static enum mauth_status take_filter(const struct mauth_wire_line *line, int64_t
 				     struct mauth_error *error_r)
 {
 	const char *service_name = mauth_wire_get(line, "service"), *network = mauth_wire_get(line, "network"), *why = "";
-	const char *works = mauth_wire_get(line, "works");
 	unsigned int since = mauth_wire_get_num(line, "since", SINCE_MAX, 0);
 	enum mauth_service service = MAUTH_SERVICE_SUBMISSION;
 
@@ -192,7 +191,7 @@ static enum mauth_status take_filter(const struct mauth_wire_line *line, int64_t
 	report->filter.networks_count = network != NULL;
 	report->filter.tenant = report->tenant = mauth_strdup(mauth_wire_get(line, "tenant"));
 	report->filter.user = report->user = mauth_strdup(mauth_wire_get(line, "user"));
-	report->filter.works = works != NULL && strcmp(works, "yes") == 0;
+	report->filter.works = mauth_wire_is_yes(line, "works");
 	return MAUTH_OK;
 }
 
@@ -313,13 +312,6 @@ static void report_about(struct mauth_session *session, uint32_t id, const struc
 
 /* -- REPORT ------------------------------------------------------------------------------------------------- */
 
-static bool asks_for(const struct mauth_wire_line *line, const char *key)
-{
-	const char *value = mauth_wire_get(line, key);
-
-	return value != NULL && strcmp(value, "yes") == 0;
-}
-
 /* Where the inventory has pseudonyms, a name is asked for by its own. */
 static void name_person(const struct mauth_privacy *privacy, struct admin_report *report)
 {
@@ -351,10 +343,10 @@ bool admin_report(struct mauth_session *session, const struct mauth_wire_line *l
 		return true;
 	}
 	name_person(session->service->privacy, op->report);
-	if (asks_for(line, "about")) {
+	if (mauth_wire_is_yes(line, "about")) {
 		report_about(session, line->id, inventory);
 		admin_op_free(op);
-	} else if (asks_for(line, "days")) {
+	} else if (mauth_wire_is_yes(line, "days")) {
 		report_days(session, line->id, inventory, op->report->filter.since);
 		admin_op_free(op);
 	} else {
@@ -398,8 +390,8 @@ static void forgotten(const struct mauth_error *error, void *context)
 /* Whoever is to be forgotten may belong to no tenant any more: the name is taken as it is, but for its case. */
 bool admin_inventory_forget(struct mauth_session *session, const struct mauth_wire_line *line)
 {
-	const char *user = mauth_wire_get(line, "user"), *all = mauth_wire_get(line, "all");
-	bool everybody = all != NULL && strcmp(all, "yes") == 0;
+	const char *user = mauth_wire_get(line, "user");
+	bool everybody = mauth_wire_is_yes(line, "all");
 	struct mauth_inventory *inventory;
 	char pseudonym[MAUTH_PSEUDONYM_SIZE];
 	struct admin_op *op;

@@ -142,7 +142,6 @@ static void imported(const struct mauth_error *error, void *context)
 
 bool admin_import(struct mauth_session *session, const struct mauth_wire_line *line)
 {
-	const char *replace = mauth_wire_get(line, "replace");
 	struct mauth_vault *vault = admin_vault(session, line->id);
 	struct mauth_error error;
 	struct admin_op *op;
@@ -152,8 +151,7 @@ bool admin_import(struct mauth_session *session, const struct mauth_wire_line *l
 	if (session->import == NULL)
 		session->import = mauth_import_new();
 	op = admin_op_new(session, line->id);
-	if (mauth_import_finish(session->import, vault, replace != NULL && strcmp(replace, "yes") == 0, imported, op, &op->rows,
-				&error) != MAUTH_OK) {
+	if (mauth_import_finish(session->import, vault, mauth_wire_is_yes(line, "replace"), imported, op, &op->rows, &error) != MAUTH_OK) {
 		admin_fail(session, line->id, &error);
 		admin_op_free(op);
 	}

@@ -161,13 +161,6 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 	mauth_session_flush(session);
 }
 
-static bool is_yes(const struct mauth_wire_line *line, const char *key)
-{
-	const char *value = mauth_wire_get(line, key);
-
-	return value != NULL && strcmp(value, "yes") == 0;
-}
-
 static void begin_login(struct mauth_session *session, const struct mauth_wire_line *line,
 			struct mauth_attempt *attempt)
 {
@@ -182,12 +175,12 @@ static void begin_login(struct mauth_session *session, const struct mauth_wire_l
 	attempt->local_ip = mauth_wire_get(line, "lip");
 	attempt->client_port = mauth_wire_get_num(line, "rport", 65535, 0);
 	attempt->local_port = mauth_wire_get_num(line, "lport", 65535, 0);
-	attempt->tls = is_yes(line, "tls");
+	attempt->tls = mauth_wire_is_yes(line, "tls");
 	attempt->tls_protocol = mauth_wire_get(line, "tls_protocol");
 	attempt->session = mauth_wire_get(line, "session");
 	attempt->client_id = mauth_wire_get(line, "client_id");
 	attempt->verified_by_dovecot = verified != NULL && strcmp(verified, "dovecot") == 0;
-	attempt->password_is_token = is_yes(line, "token");
+	attempt->password_is_token = mauth_wire_is_yes(line, "token");
 	attempt->mailbox_side = mauth_wire_get(line, "side");
 	attempt->timeout_msecs = mauth_wire_get_num(line, "timeout", 600000, 0);
 	open->session = session;

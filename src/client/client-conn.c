@@ -405,9 +405,7 @@ static void request_ok(struct mauth_client_request *req, const struct mauth_wire
 	struct mauth_secret *token = NULL;
 
 	if (req->kind == KIND_LOGIN) {
-		const char *basic = mauth_wire_get(line, "basic");
-
-		reply.basic = basic != NULL && strcmp(basic, "yes") == 0;
+		reply.basic = mauth_wire_is_yes(line, "basic");
 		token = reply.basic ? NULL : token_new(mauth_wire_find(line, "token"));
 		if ((token == NULL && !reply.basic) || !parse_grant(line, &reply)) {
 			mauth_secret_free(&token);

@@ -277,6 +277,13 @@ const char *mauth_wire_get(const struct mauth_wire_line *line, const char *key)
 	return field->value;
 }
 
+bool mauth_wire_is_yes(const struct mauth_wire_line *line, const char *key)
+{
+	const char *value = mauth_wire_get(line, key);
+
+	return value != NULL && strcmp(value, "yes") == 0;
+}
+
 unsigned int mauth_wire_get_num(const struct mauth_wire_line *line, const char *key, unsigned int max,
 				unsigned int fallback)
 {

@@ -35,6 +35,8 @@ bool mauth_wire_parse(char *line, size_t size, bool with_id, struct mauth_wire_l
 const char *mauth_wire_get(const struct mauth_wire_line *line, const char *key);
 /* The same for octets that may contain NUL. */
 const struct mauth_wire_field *mauth_wire_find(const struct mauth_wire_line *line, const char *key);
+/* Is it there, and "yes"? */
+bool mauth_wire_is_yes(const struct mauth_wire_line *line, const char *key);
 /* The number of key in 0 .. max; fallback if absent or not such a number. */
 unsigned int mauth_wire_get_num(const struct mauth_wire_line *line, const char *key, unsigned int max,
 				unsigned int fallback);
