@@ -106,7 +106,7 @@ step_style() {
 step_sanitize() {
 	build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false || { count 0 1 sanitize; return; }
 	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 \
-		meson_tests "unit under ASan and UBSan" "$work/asan" --timeout-multiplier 4
+		SLOW_TESTS=1 meson_tests "unit under ASan and UBSan" "$work/asan" --timeout-multiplier 4
 }
 
 # What needs a processor and nobody's attention goes on beside the tests that mostly wait, at the lowest priority.
@@ -130,7 +130,7 @@ begin_analysis() {
 	in_background analyze /usr/bin/python3 "$top/tests/tools/analyze.py" "$work/build"
 }
 
-# Without those that only wait for scrypt and RSA, which valgrind makes ten times slower; sanitizers see them.
+# Without those that only wait for scrypt and RSA, or look at many lines, which valgrind makes ten times slower; sanitizers see them.
 begin_valgrind() {
 	[ -e "$work/valgrind.log" ] && return
 	in_background valgrind env SLOW_TESTS=1 meson test -C "$work/build" --no-rebuild --print-errorlogs --suite unit --no-suite heavy \
