@@ -58,9 +58,7 @@ def running_standin(canary):
     with Standin().start(directory) as standin:
         for name, tenant in settings.EXTRA_DOMAINS.items():
             standin.domain(name, tenant=tenant)
-        canary.issuer = standin
         yield standin
-        canary.issuer = None
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -5,6 +5,8 @@ import dataclasses
 import itertools
 import secrets
 
+from .canary import PASSWORD_MARK
+
 _numbers = itertools.count(1)
 
 
@@ -26,7 +28,7 @@ class People:
 
     def password(self, whose=""):
         # Characters that forms, SASL and tab-separated lines escape.
-        return self.canary.add("Pw%%+&=%s#/~" % secrets.token_hex(9), whose)
+        return self.canary.add("%s%s#/~" % (PASSWORD_MARK, secrets.token_hex(9)), whose)
 
     def new(self, domain="contoso.com", name="", login="", **fields):
         """A user who can log in. fields: as standin.user()."""
