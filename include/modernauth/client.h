@@ -29,7 +29,8 @@ struct mauth_client_reply {
 	const char *reason;              /* for the user, "" if there is none */
 	bool is_final;                   /* by rule nobody else may let the client in */
 	bool reason_is_secret;           /* it holds a device password: not for any log */
-	const struct mauth_secret *token;   /* NULL unless status is MAUTH_OK, and not basic */
+	const struct mauth_secret *token;   /* NULL unless status is MAUTH_OK, and not basic or checked */
+	bool checked;                    /* the answer to check_only: the password is right. The rest is not set */
 	bool basic;                      /* the client's own password goes upstream: nobody here has verified it, so this is
 					    no answer to whoever opens no session there */
 	const char *token_id;

@@ -124,6 +124,7 @@ struct mauth_attempt {
 	const char *session;             /* Dovecot's session id: joins the records of one session */
 	const char *client_id;           /* what the client calls itself (IMAP ID), unparsed */
 	bool verified_by_dovecot;        /* an earlier passdb accepted the password */
+	bool check_only;                 /* whoever asks opens no session: is the password right? Postfix's smtpd, doveadm auth test */
 	bool password_is_token;          /* XOAUTH2 or OAUTHBEARER: what stands in password is the client's own token */
 	const char *mailbox_side;        /* what an earlier passdb says of the mailbox: "cloud", "onprem"; NULL: nothing */
 	unsigned int timeout_msecs;      /* how long the front end will wait; 0: the configured deadline */
@@ -141,6 +142,7 @@ struct mauth_endpoint {
 
 /* What a login is answered with when it may proceed. Lives only during the callback. */
 struct mauth_grant {
+	bool checked;                        /* the password is right; it was asked for no more, and nothing else is set */
 	const struct mauth_secret *token;    /* the access token; NULL: the client's own password goes upstream, nobody here
 						has verified it */
 	const char *token_id;                /* names the token without revealing it, see mauth_token_id(); "basic" */

@@ -181,7 +181,7 @@ static void put_numbers(struct mauth_session *session)
 	} rows[] = {
 		{ "logins", stats.logins }, { "open", stats.open }, { "granted_cached", stats.granted_cached },
 		{ "granted_fetched", stats.granted_fetched }, { "granted_joined", stats.granted_joined },
-		{ "passed_client_token", stats.passed },
+		{ "verified", stats.verified }, { "passed_client_token", stats.passed },
 		{ "refused", stats.refused }, { "refused_from_memory", stats.from_memory }, { "failed", stats.failed },
 		{ "not_ours", stats.not_ours }, { "monitored", stats.monitored }, { "denied", stats.denied },
 		{ "basic", stats.basic }, { "local", stats.local }, { "upstream_accepted", stats.upstream_accepted },

@@ -141,6 +141,11 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 	open_free(open);
 	if (error != NULL) {
 		refuse_login(session, id, error);
+	} else if (grant->checked) {
+		mauth_wire_begin(&session->out, "OK");
+		mauth_wire_id(&session->out, id);
+		mauth_wire_str(&session->out, "checked", "yes");
+		mauth_wire_end(&session->out);
 	} else {
 		mauth_wire_begin(&session->out, "OK");
 		mauth_wire_id(&session->out, id);
@@ -180,6 +185,7 @@ static void begin_login(struct mauth_session *session, const struct mauth_wire_l
 	attempt->session = mauth_wire_get(line, "session");
 	attempt->client_id = mauth_wire_get(line, "client_id");
 	attempt->verified_by_dovecot = verified != NULL && strcmp(verified, "dovecot") == 0;
+	attempt->check_only = mauth_wire_is_yes(line, "check");
 	attempt->password_is_token = mauth_wire_is_yes(line, "token");
 	attempt->mailbox_side = mauth_wire_get(line, "side");
 	attempt->timeout_msecs = mauth_wire_get_num(line, "timeout", 600000, 0);

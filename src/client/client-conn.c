@@ -405,12 +405,13 @@ static void request_ok(struct mauth_client_request *req, const struct mauth_wire
 	struct mauth_secret *token = NULL;
 
 	if (req->kind == KIND_LOGIN) {
-		reply.basic = mauth_wire_is_yes(line, "basic");
-		token = reply.basic ? NULL : token_new(mauth_wire_find(line, "token"));
-		if ((token == NULL && !reply.basic) || !parse_grant(line, &reply)) {
+		reply.checked = req->check_only && mauth_wire_is_yes(line, "checked");
+		reply.basic = !req->check_only && mauth_wire_is_yes(line, "basic");
+		token = req->check_only || reply.basic ? NULL : token_new(mauth_wire_find(line, "token"));
+		if (!reply.checked && ((token == NULL && !reply.basic) || !parse_grant(line, &reply))) {
 			mauth_secret_free(&token);
 			mauth_log(req->client->log, MAUTH_ERROR,
-				  "the broker's answer lacks a usable token, host, port, tls or mailbox");
+				  "the broker's answer lacks what was asked for: a usable token, host, port, tls or mailbox, or checked");
 			client_request_fail(req, MAUTH_PROTOCOL);
 			return;
 		}

@@ -21,6 +21,7 @@ struct mauth_client_request {
 	uint32_t id;
 	enum client_kind kind;
 	const char *verb;
+	bool check_only;                 /* LOGIN: an answer without a token is wanted */
 	enum mauth_status early;         /* not MAUTH_OK: decided before anything was sent */
 	struct mauth_buf fields;         /* of the line; kept since a BYE may ask for it again */
 	int64_t started_msecs;

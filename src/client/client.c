@@ -115,6 +115,9 @@ struct mauth_client_request *mauth_client_login(struct mauth_client *client, con
 	put_text(buf, "client_id", attempt->client_id, 256);
 	if (attempt->verified_by_dovecot)
 		mauth_wire_str(buf, "verified", "dovecot");
+	if (attempt->check_only)
+		mauth_wire_str(buf, "check", "yes");
+	req->check_only = attempt->check_only;
 	if (attempt->password_is_token)
 		mauth_wire_str(buf, "token", "yes");
 	put_text(buf, "side", attempt->mailbox_side, 64);

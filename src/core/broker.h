@@ -105,7 +105,7 @@ void mauth_broker_forget(struct mauth_broker *broker, const struct mauth_mailbox
 			 unsigned int *refusals_r);
 
 struct mauth_broker_stats {
-	uint64_t logins, granted_cached, granted_fetched, granted_joined, refused, failed, not_ours;
+	uint64_t logins, granted_cached, granted_fetched, granted_joined, verified, refused, failed, not_ours;
 	uint64_t monitored, denied, basic, local;    /* by rule */
 	uint64_t from_memory;                /* refused without asking Entra */
 	uint64_t passed;                     /* with the client's own token */

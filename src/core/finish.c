@@ -18,12 +18,17 @@ bool mauth_login_is_outage(enum mauth_status status)
 	return status == MAUTH_TEMPORARY || status == MAUTH_TIMEOUT || status == MAUTH_PROTOCOL || status == MAUTH_CONFIG;
 }
 
+static bool is_let_in(const struct mauth_login *login)
+{
+	return login->token != NULL || login->basic || login->checked;
+}
+
 /* The grant that the record is about: the one that gave the token, or the last one that was tried. */
 static const char *grant_name(const struct mauth_login *login)
 {
 	if (login->password_is_token)
 		return "client-token";
-	if ((login->token == NULL && !login->asked) || login->grants_at >= login->grants_count)
+	if ((login->token == NULL && (!login->asked || login->checked)) || login->grants_at >= login->grants_count)
 		return NULL;
 	return mauth_grant_name(login->grants[login->grants_at]);
 }
@@ -51,7 +56,7 @@ static void fill_where(const struct mauth_login *login, struct mauth_attempt_rec
 		record->account = where->account;
 	if (strcmp(where->mailbox, where->login) != 0)
 		record->mailbox = where->mailbox;
-	if (login->token != NULL || login->basic) {
+	if (is_let_in(login) && !login->checked) {
 		record->upstream_host = tenant->endpoints[login->service].host;
 		record->upstream_port = tenant->endpoints[login->service].port;
 	}
@@ -59,7 +64,7 @@ static void fill_where(const struct mauth_login *login, struct mauth_attempt_rec
 
 static void fill_record(const struct mauth_login *login, struct mauth_attempt_record *record)
 {
-	bool granted = login->token != NULL;
+	bool granted = login->token != NULL && !login->checked;
 
 	*record = (struct mauth_attempt_record){
 		.started_usecs = login->started_wall,
@@ -120,7 +125,7 @@ static void write_record(struct mauth_login *login)
 	fill_record(login, &record);
 	mauth_record_attempt(&login->broker->records, &record);
 	login->recorded = true;
-	login->recorded_grant = login->token != NULL || login->basic;
+	login->recorded_grant = is_let_in(login);
 }
 
 /* Its record says what nobody has been told, since it is not on disk, or there is nobody to tell any more. */
@@ -146,7 +151,7 @@ static void refuse_unrecorded(struct mauth_login *login, const struct mauth_erro
 	login->error.is_final = is_final;
 	login->error.status = MAUTH_AUDIT;
 	login->rule = "audit required";
-	login->basic = false;
+	login->basic = login->checked = false;
 	mauth_secret_free(&login->token);
 }
 
@@ -156,6 +161,8 @@ static void count_outcome(struct mauth_login *login)
 
 	if (login->relay != NULL) {
 		login_relay_counted(login);
+	} else if (login->checked) {
+		stats->verified++;
 	} else if (login->basic) {
 		stats->basic++;
 	} else if (login->token == NULL) {
@@ -237,10 +244,10 @@ static void log_outcome(const struct mauth_login *login)
 		login_relay_logged(login);
 		return;
 	}
-	if (login->token != NULL || login->basic) {
+	if (is_let_in(login)) {
 		mauth_log(log, level, "login %s: user=%.320s protocol=%s ip=%s session=%s token=%s",
-			  login->basic ? "passed on with its password" : "upgraded", login->user, mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session),
-			  login->source);
+			  login->checked ? "verified" : login->basic ? "passed on with its password" : "upgraded", login->user,
+			  mauth_service_name(login->service), or_dash(login->client_ip), or_dash(login->session), or_dash(login->source));
 		return;
 	}
 	mauth_log(log, level, "login refused (%s): user=%.320s protocol=%s ip=%s session=%s: %s%s%s%s%s%s%s",
@@ -257,7 +264,7 @@ static void emit_event(const struct mauth_login *login)
 	char user[MAUTH_USER_MAX + 1];
 	const struct mauth_field fields[] = {
 		MAUTH_FIELD_STR("service", login->relay != NULL ? "relay" : mauth_service_name(login->service)),
-		MAUTH_FIELD_STR("outcome", login->token != NULL || login->basic ? "ok" : "failed"),
+		MAUTH_FIELD_STR("outcome", is_let_in(login) ? "ok" : "failed"),
 		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
 		MAUTH_FIELD_STR("decision", login->decision),
 		MAUTH_FIELD_STR("cached", login->source != NULL && strcmp(login->source, "cache") == 0 ? "yes" : "no"),
@@ -283,7 +290,7 @@ static void note_device_use(struct mauth_login *login)
 
 	if (login->token != NULL && login->relay != NULL && login->broker->vault != NULL)
 		mauth_relay_keys_used(mauth_vault_relay_keys(login->broker->vault), login->relay->key_id);
-	if (login->token != NULL && login->verified == MAUTH_VERIFIED_DEVICE && login->broker->vault != NULL)
+	if (is_let_in(login) && login->verified == MAUTH_VERIFIED_DEVICE && login->broker->vault != NULL)
 		mauth_devices_used(mauth_vault_devices(login->broker->vault), &question, login->device_id);
 }
 
@@ -294,8 +301,12 @@ static void answer(struct mauth_login *login)
 	struct mauth_grant grant;
 
 	login->done = NULL;
-	if (login->token == NULL && !login->basic) {
+	if (!is_let_in(login)) {
 		done(NULL, &login->error, login->context);
+		return;
+	}
+	if (login->checked) {
+		done(&(struct mauth_grant){ .checked = true }, NULL, login->context);
 		return;
 	}
 	grant = (struct mauth_grant){

@@ -21,6 +21,7 @@ static const char *const action_names[MAUTH_INVENTORY_ACTIONS] = {
 	[MAUTH_INVENTORY_DENY] = "deny",
 	[MAUTH_INVENTORY_LOCAL] = "local",
 	[MAUTH_INVENTORY_NOT_OURS] = "not-ours",
+	[MAUTH_INVENTORY_VERIFY] = "verify",
 };
 
 const char *mauth_inventory_action_name(enum mauth_inventory_action action)

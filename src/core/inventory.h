@@ -39,6 +39,7 @@ enum mauth_inventory_action {
 	MAUTH_INVENTORY_DENY,
 	MAUTH_INVENTORY_LOCAL,
 	MAUTH_INVENTORY_NOT_OURS,
+	MAUTH_INVENTORY_VERIFY,
 	MAUTH_INVENTORY_ACTIONS
 };
 const char *mauth_inventory_action_name(enum mauth_inventory_action action);

@@ -26,7 +26,8 @@ struct mauth_attempt_record {
 	bool tls;
 	const char *tls_protocol;
 	const char *client_id;
-	const char *decision;                        /* "upgrade", "pass", "basic", "refuse", "deny", "monitor", "local", "not-ours" */
+	const char *decision;                        /* "upgrade", "verify", "pass", "basic", "refuse", "deny", "monitor", "local", "not-ours";
+							verify: whoever asked opens no session */
 	const char *would, *would_rule;              /* monitor: what would have happened otherwise, and which rule says so */
 	const char *exception;                       /* the id of the exception that let it pass the rule */
 	const char *rule;                            /* what decided: "tenant contoso", "shield", "remembered bad password" */

@@ -367,6 +367,15 @@ static enum step grant_cached(struct mauth_login *login, struct mauth_cache_entr
 	return STEP_FINISH;
 }
 
+static enum step checked_here(struct mauth_login *login)
+{
+	login->checked = true;
+	login->decision = "verify";
+	login->rule = "tenant";
+	memset(&login->error, 0, sizeof(login->error));
+	return STEP_FINISH;
+}
+
 bool login_entry_serves(const struct mauth_broker *broker, const struct mauth_cache_entry *entry)
 {
 	/* The upstream did not want this token: fetch another, but not with every login if it wants none at all. */
@@ -384,9 +393,13 @@ enum step login_step_cache(struct mauth_login *login)
 {
 	struct mauth_broker *broker = login->broker;
 	int64_t now = mauth_mono_msecs(broker->host.loop) / 1000;
-	struct mauth_cache_entry *entry = own_entry(login);
+	struct mauth_cache_entry *entry;
 	enum step miss = login_grant(login) == MAUTH_GRANT_PASSWORD ? STEP_SHIELD : STEP_FETCH;
 
+	/* Nobody waits for a token, so none is fetched: while Entra is away, device passwords are right or wrong all the same. */
+	if (login->check_only && login->verified != MAUTH_VERIFIED_NONE)
+		return checked_here(login);
+	entry = own_entry(login);
 	if (entry == NULL || !login_entry_serves(broker, entry) ||
 	    (login->relay != NULL && !login_relay_life_serves(login, entry)))
 		return miss;

@@ -37,7 +37,7 @@ struct mauth_login {
 	struct mauth_secret *password;
 	enum mauth_service service;
 	unsigned int client_port, local_port, timeout_msecs;
-	bool tls, verified_by_dovecot, password_is_token;
+	bool tls, verified_by_dovecot, check_only, password_is_token;
 	struct login_relay *relay;           /* NULL: somebody logs in */
 	mauth_login_fn *done;
 	void *context;
@@ -66,6 +66,7 @@ struct mauth_login {
 	bool account_known;                  /* as enabled */
 	bool joined, asked, recorded;
 	bool recorded_grant;                 /* as one that is let in */
+	bool checked;                        /* the answer to check_only is that the password is right */
 	bool basic;                          /* the answer is to use the client's own password */
 	/* the outcome */
 	const char *decision, *rule, *source;

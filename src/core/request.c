@@ -82,6 +82,7 @@ struct mauth_login *mauth_login_start(struct mauth_broker *broker, const struct 
 	login->client_id = mauth_strdup(attempt->client_id);
 	login->tls_protocol = mauth_strdup(attempt->tls_protocol);
 	login->verified_by_dovecot = attempt->verified_by_dovecot;
+	login->check_only = attempt->check_only;
 	login->password_is_token = attempt->password_is_token;
 	login->said_side = mauth_strdup(attempt->mailbox_side);
 	login->relay = attempt->relay == NULL ? NULL : login_relay_new(attempt->relay);
@@ -198,6 +199,10 @@ static void make_finishing(struct mauth_login *login)
 {
 	if (may_fall_back(login))
 		(void)login_fall_back(login);
+	if (login->check_only && login->token != NULL) {
+		login->checked = true;
+		login->decision = "verify";
+	}
 	append_login(login, &login->broker->finishing_tail);
 }
 
@@ -314,7 +319,7 @@ void mauth_login_cancel(struct mauth_login **login)
 		return;
 	gone->rule = "client went away";
 	mauth_secret_free(&gone->token);
-	gone->basic = false;
+	gone->basic = gone->checked = false;
 	gone->decision = "refuse";
 	mauth_fail(&gone->error, MAUTH_CANCELLED, 0, "the front end went away before the answer");
 	mauth_login_finish_gone(gone);

@@ -309,11 +309,6 @@ static void broker_answered(const struct mauth_client_reply *reply, void *contex
 	if (reply->status != MAUTH_OK) {
 		result = set_failure(request, reply);
 		log_failure(request, reply, result);
-	} else if (verify != NULL && !to_login_process && reply->basic) {
-		/* Only Exchange can verify it. An OK would let anybody in. */
-		e_info(authdb_event(request), "not ours: by rule Exchange verifies this password, and this client opens no "
-		       "session there");
-		result = PASSDB_RESULT_USER_UNKNOWN;
 	} else if (verify != NULL && to_login_process && !set_proxy_fields(request, reply)) {
 		set_field(request, "nodelay", "y");
 		keep_fields(request, request->passdb->result_internalfail, false);
@@ -405,6 +400,7 @@ static void ask_login(struct mauth_passdb *db, struct auth_request *request, con
 		.session = request->fields.session_id,
 		.client_id = request->fields.client_id,
 		.verified_by_dovecot = mauth_passdb_is_verified(request),
+		.check_only = !pending->to_login_process,
 		.password_is_token = brings_token(request),
 		.mailbox_side = read_side_field(request),
 		.timeout_msecs = db->settings.timeout_msecs,

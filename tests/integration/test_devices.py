@@ -185,6 +185,8 @@ def test_an_auth_client_like_postfix_may_check_device_passwords(site, account, s
         good = client.plain(account.upn, device.password, "service=smtp", "nologin", "rip=192.0.2.7", "secured")
         assert good[0] == "OK" and not [field for field in good if field.startswith(("pass=", "proxy", "host=",
                                                                                      "modernauth"))], good
+        [record] = site.attempts(account.upn)
+        assert record["modernauth"]["decision"] == "verify" and record["modernauth"]["verified_by"] == "device", record
         for password, address in ((device.password, "192.0.3.7"), (device.password[:-1], "192.0.2.8")):
             assert client.plain(account.upn, password, "service=smtp", "nologin", "rip=" + address)[0] == "FAIL"
     assert standin.sessions(user=account.upn) == []

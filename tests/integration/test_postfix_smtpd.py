@@ -84,6 +84,7 @@ def test_a_scanner_that_knows_only_passwords_reaches_exchange(site, standin, sca
     came, = site.attempts(scanner.upn)
     own = came["modernauth"]
     assert own["protocol"] == "Authenticated SMTP" and own["verified_by"] == "device" and own["device"]["name"] == "Ricoh"
+    assert own["decision"] == "verify" and "grant" not in own and "token" not in own, own
     assert came["source"]["ip"] == "127.20.0.9" and came["tls"]["established"] is True and own["status"] == "ok"
     went = site.wait(lambda: site.audit(scanner.upn, action="relay-mail-accepted"), 10, "no second leg")[0]
     assert went["modernauth"]["relay"]["key_name"] == "postfix" and went["modernauth"]["reply"].startswith("250 2.0.0 OK")

@@ -67,7 +67,11 @@ static void login_done(const struct mauth_grant *grant, const struct mauth_error
 	outcome->calls++;
 	outcome->records = outcome->world->sinks.records_count;
 	assert_true((grant == NULL) != (error == NULL));
-	if (grant != NULL) {
+	if (grant != NULL && grant->checked) {
+		outcome->checked = true;
+		outcome->status = MAUTH_OK;
+		assert_true(grant->token == NULL && grant->token_id == NULL && grant->endpoint == NULL);
+	} else if (grant != NULL) {
 		outcome->basic = grant->token == NULL;
 		if (!outcome->basic)
 			snprintf(outcome->token, sizeof(outcome->token), "%s", mauth_secret_expose(grant->token));

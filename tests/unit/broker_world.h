@@ -48,6 +48,7 @@ struct outcome {
 	char token[1200], token_id[MAUTH_TOKEN_ID_SIZE], mailbox[MAUTH_USER_MAX + 1], host[64];
 	unsigned int port;
 	bool cached;
+	bool checked;                       /* the password is right, and that is all */
 	bool basic;                         /* no token: the password goes upstream */
 	enum mauth_verified_by verified_by;
 	int64_t expires_at;

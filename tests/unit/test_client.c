@@ -53,6 +53,52 @@ static void a_lookup_is_answered_without_a_token(void **state)
 	assert_string_equal(answer.token, "(null)");
 }
 
+static struct mauth_client_request *check(struct bench *bench, struct answer *answer)
+{
+	struct mauth_secret *password = mauth_secret_new("s3cret\t", 7);
+	struct mauth_client_request *req;
+
+	*answer = (struct answer){ .bench = bench };
+	req = mauth_client_login(bench->client, &(struct mauth_attempt){
+		.user = "user@example.com", .password = password, .service = MAUTH_SERVICE_SUBMISSION, .check_only = true,
+		.timeout_msecs = 20000,
+	}, answered, answer);
+	mauth_secret_free(&password);
+	return req;
+}
+
+/* Whoever only asks whether a password is right is told nothing else, and "right" in so many words. */
+static void a_check_is_answered_without_a_token(void **state)
+{
+	struct bench *bench = *state;
+	struct answer answer;
+
+	check(bench, &answer);
+	hear(bench, "\tservice=submission\tcheck=yes");
+	say(bench, 1, "OK\t1\tchecked=yes\ttoken=must-not-be-here\thost=h\n");
+	await(bench, &answer);
+	assert_int_equal(answer.status, MAUTH_OK);
+	assert_string_equal(answer.token, "(null)");
+	assert_string_equal(answer.host, "(null)");
+	check(bench, &answer);
+	hear(bench, "LOGIN\t2\t");
+	say(bench, 1, "OK\t2\t" GRANT "\n");
+	await(bench, &answer);
+	assert_int_equal(answer.status, MAUTH_PROTOCOL);
+	check(bench, &answer);
+	hear(bench, "LOGIN\t3\t");
+	say(bench, 1, "OK\t3\tbasic=yes\thost=h\tport=993\ttls=implicit\tmailbox=m\n");
+	await(bench, &answer);
+	assert_int_equal(answer.status, MAUTH_PROTOCOL);
+	/* And nobody who wants to log in. */
+	answer = (struct answer){ 0 };
+	login(bench, "user@example.com", &answer);
+	hear(bench, "LOGIN\t4\t");
+	say(bench, 1, "OK\t4\tchecked=yes\n");
+	await(bench, &answer);
+	assert_int_equal(answer.status, MAUTH_PROTOCOL);
+}
+
 static const struct {
 	const char *reply;
 	enum mauth_status status;
@@ -707,6 +753,7 @@ int main(void)
 		T(a_login_is_answered_with_its_grant),
 		T(replies_may_come_in_any_order),
 		T(a_lookup_is_answered_without_a_token),
+		T(a_check_is_answered_without_a_token),
 		T(every_refusal_and_every_unusable_grant_has_its_status),
 		T(a_token_that_dovecot_could_not_carry_is_refused),
 		T(what_entra_cannot_have_is_refused_later_and_without_the_broker),
