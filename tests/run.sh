@@ -3,7 +3,7 @@
 # Every test, on a machine that has nothing yet (Debian 12, root).
 #
 #   tests/run.sh                 everything
-#   tests/run.sh unit style      only these: unit style sanitize integration valgrind analyze hardened (deep)
+#   tests/run.sh unit style      only these: unit style integration hardened sanitize valgrind analyze (deep)
 #
 # Integration tests marked "sanitize" run in "hardened", with a broker built with sanitizers; in "integration", too, if "hardened" is not asked for.
 set -u
@@ -12,7 +12,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 need_root
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 work=$(mktemp -d /tmp/modernauth-test.XXXXXX)
-trap 'rm -rf "$work"' EXIT
+trap '[ -z "$background" ] || kill "$background" 2>/dev/null; rm -rf "$work"' EXIT
 passed=0 failed=0
 failures=()
 
@@ -40,15 +40,19 @@ check() {
 	fi
 }
 
-# meson_tests NAME DIR [options]: counts the cmocka cases, and each program that counts none as one.
-meson_tests() {
-	local name=$1 dir=$2 ok bad
+# run_cases LOG DIR [options]: the tests of a build; what meson says goes to LOG.
+run_cases() {
+	local log=$1 dir=$2
 	shift 2
-	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$work/meson.out" 2>&1
-	local rc=$?
-	read -r ok bad < <(/usr/bin/python3 "$top/tests/tools/count_cases.py" "$dir/meson-logs")
-	if [ $rc != 0 ]; then
-		cat "$work/meson.out"
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1
+}
+
+# count_cases NAME LOG DIR RC [base]: counts the cmocka cases of such a run, and each program that counts none as one.
+count_cases() {
+	local name=$1 log=$2 dir=$3 rc=$4 ok bad
+	read -r ok bad < <(/usr/bin/python3 "$top/tests/tools/count_cases.py" "$dir/meson-logs" ${5:+"$5"})
+	if [ "$rc" != 0 ]; then
+		cat "$log"
 		[ "$bad" != 0 ] || bad=1
 	fi
 	count "$ok" "$bad" "$name"
@@ -76,7 +80,7 @@ pytest_run() {
 	pytest_once "$work/pytest.log" "$@"
 	mapfile -t files < <(grep -oE '^(FAILED|ERROR) [a-z_0-9]+\.py' "$work/pytest.log" | cut -d' ' -f2 | sort -u)
 	if [ "$bad" != 0 ] && [ ${#files[@]} -gt 0 ] && [ ${#files[@]} -le 5 ]; then
-		wait "${background[@]}"
+		[ -z "$background" ] || wait "$background"
 		say "$name: once more, alone: ${files[*]}"
 		first=$ok again=("${@/%./}")
 		mapfile -t again < <(printf '%s\n' "${again[@]}" | grep -vE '^(-n|[0-9]+|--dist|loadfile|test_.*\.py|)$')
@@ -93,7 +97,9 @@ pytest_run() {
 unsteady=()
 
 step_unit() {
-	build "$work/build" && meson_tests unit "$work/build"
+	build "$work/build" || return 1
+	run_cases "$work/unit.log" "$work/build"
+	count_cases unit "$work/unit.log" "$work/build" $?
 }
 
 step_style() {
@@ -103,77 +109,101 @@ step_style() {
 	done
 }
 
-step_sanitize() {
-	build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false || { count 0 1 sanitize; return; }
-	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 \
-		SLOW_TESTS=1 meson_tests "unit under ASan and UBSan" "$work/asan" --timeout-multiplier 4
-}
+# -- what needs a processor and nobody's attention: one after another, beside the tests that mostly wait, at the lowest priority
 
-# What needs a processor and nobody's attention goes on beside the tests that mostly wait, at the lowest priority.
+# Each leaves NAME.log, and NAME.rc when it has ended.
 in_background() {
 	local name=$1
 	shift
-	(nice -n 19 "$@" >"$work/$name.log" 2>&1; echo $? >"$work/$name.rc") &
-	background+=($!)
-}
-background=()
-
-# finished NAME TEXT: waits for it, counts it.
-finished() {
-	wait "${background[@]}"
-	check "$2" bash -c 'cat "$1.log"; exit "$(cat "$1.rc")"' - "$work/$1"
+	"$@" >"$work/$name.log" 2>&1
+	echo $? >"$work/$name.rc"
 }
 
-begin_analysis() {
-	[ -e "$work/tidy.log" ] && return
-	in_background tidy bash "$top/tests/tools/tidy.sh" "$work/build"
-	in_background analyze /usr/bin/python3 "$top/tests/tools/analyze.py" "$work/build"
+background_asan() {
+	in_background asan build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-g1
+}
+
+background_sanitize() {
+	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1 SLOW_TESTS=1
+	in_background asan-unit run_cases "$work/asan-meson.log" "$work/asan" --timeout-multiplier 10
 }
 
 # Without those that only wait for scrypt and RSA, or look at many lines, which valgrind makes ten times slower; sanitizers see them.
-begin_valgrind() {
-	[ -e "$work/valgrind.log" ] && return
-	in_background valgrind env SLOW_TESTS=1 meson test -C "$work/build" --no-rebuild --print-errorlogs --suite unit --no-suite heavy \
+background_valgrind() {
+	SLOW_TESTS=1 in_background valgrind run_cases "$work/valgrind-meson.log" "$work/build" --suite unit --no-suite heavy \
 		--timeout-multiplier 20 --logbase valgrind --wrap "valgrind -q --leak-check=full \
 --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --error-exitcode=99"
 }
 
+background_analyze() {
+	in_background tidy bash "$top/tests/tools/tidy.sh" "$work/build"
+	in_background analyze /usr/bin/python3 "$top/tests/tools/analyze.py" "$work/build"
+}
+
+wanted() {
+	case " ${steps[*]} " in *" $1 "*) return 0;; esac
+	return 1
+}
+
+background=
+begin_background() {
+	[ -z "$background" ] || return
+	(
+		renice -n 19 "$BASHPID" >/dev/null
+		{ wanted sanitize || wanted hardened; } && background_asan
+		for step in sanitize valgrind analyze; do
+			wanted $step && (background_$step)
+		done
+	) &
+	background=$!
+}
+
+# ended NAME: waits for it; its status.
+ended() {
+	begin_background
+	until [ -e "$work/$1.rc" ]; do
+		kill -0 "$background" 2>/dev/null || break
+		sleep 1
+	done
+	[ -e "$work/$1.rc" ] && return "$(cat "$work/$1.rc")"
+}
+
+ended_well() {
+	ended "$1" || { cat "$work/$1.log"; return 1; }
+}
+
+step_sanitize() {
+	ended_well asan || return 1
+	ended asan-unit
+	count_cases "unit under ASan and UBSan" "$work/asan-meson.log" "$work/asan" $?
+}
+
 step_valgrind() {
-	local ok bad rc
-	begin_valgrind
-	wait "${background[@]}"
-	rc=$(cat "$work/valgrind.rc")
-	read -r ok bad < <(/usr/bin/python3 "$top/tests/tools/count_cases.py" "$work/build/meson-logs" valgrind)
-	if [ "$rc" != 0 ]; then
-		cat "$work/valgrind.log"
-		[ "$bad" != 0 ] || bad=1
-	fi
-	count "$ok" "$bad" "unit under valgrind"
+	ended valgrind
+	count_cases "unit under valgrind" "$work/valgrind-meson.log" "$work/build" $? valgrind
 }
 
 step_analyze() {
-	begin_analysis
-	finished tidy "clang-tidy"
-	finished analyze "gcc -fanalyzer"
+	check "clang-tidy" ended_well tidy
+	check "gcc -fanalyzer" ended_well analyze
 }
 
 step_integration() {
-	case " ${steps[*]} " in *" valgrind "*) begin_valgrind;; esac
-	case " ${steps[*]} " in *" analyze "*) begin_analysis;; esac
+	begin_background
 	check install meson install -C "$work/build" --no-rebuild
 	# It conflicts with Postfix as a package, not as a program.
 	(cd "$work" && apt-get download nullmailer && dpkg -x nullmailer_*.deb nullmailer) >/dev/null 2>&1 && export NULLMAILER=$work/nullmailer
 	local which=()
-	case " ${steps[*]} " in *" hardened "*) which=(-m "not sanitize");; esac
+	! wanted hardened || which=(-m "not sanitize")
 	MODERNAUTH_BUILD=$work/build pytest_run integration "${side_by_side[@]}" "${which[@]}" .
 }
 
 # The processes themselves under a checker: valgrind (broker, auth, login processes) with what every login goes through, the
 # broker built with sanitizers with everything that is not about speed. "deep" is all of it under valgrind, half an hour.
 step_hardened() {
-	[ -d "$work/asan" ] || build "$work/asan" -Db_sanitize=address,undefined -Db_lundef=false || return 1
 	MODERNAUTH_BUILD=$work/build MODERNAUTH_SANITIZE=valgrind pytest_run "integration under valgrind" -m sanitize \
 		test_login.py test_reload.py
+	ended_well asan || return 1
 	MODERNAUTH_BUILD=$work/asan MODERNAUTH_SANITIZE=asan pytest_run "integration under ASan and UBSan" "${side_by_side[@]}" -m sanitize .
 }
 
@@ -186,7 +216,7 @@ ensure_user
 say "building"
 build "$work/build" || { echo "0 passed, 1 failed"; exit 1; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(unit style sanitize integration valgrind analyze hardened)
+[ ${#steps[@]} -gt 0 ] || steps=(unit style integration hardened sanitize valgrind analyze)
 for step in "${steps[@]}"; do
 	say "$step (after $SECONDS s)"
 	"step_$step" || count 0 1 "$step"
