@@ -20,7 +20,7 @@ struct mauth_client_settings {
 	const char *name;                /* of this client, for the broker's log: "auth", "imap-login" */
 	const char *config_path;         /* modernauth.conf as this client was told; NULL: not told */
 	unsigned int max_open;           /* more open requests than this are refused at once; 0: 20,000 */
-	unsigned int max_reports;        /* reports kept while the broker is away, the oldest goes first; 0: 1,000 */
+	unsigned int max_reports;        /* reports kept while the broker is away, the oldest goes first; 0: 10,000 */
 };
 
 /* Strings and the token live only during the callback. */

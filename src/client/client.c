@@ -9,7 +9,8 @@
 /* For attempts without a deadline of their own: nothing waits for ever. */
 #define TIMEOUT_DEFAULT_MSECS 60000u
 #define MAX_OPEN_DEFAULT 20000u
-#define MAX_REPORTS_DEFAULT 1000u
+/* Some 5 MB. Two for each session, so that a thousand at once are no loss while the broker has its hands full. */
+#define MAX_REPORTS_DEFAULT 10000u
 /* Requests of one turn of the loop in one write */
 #define TOGETHER_MAX 8u
 /* Long enough for a busy process to save the broker most wake-ups, and short enough that nobody misses a record. */
