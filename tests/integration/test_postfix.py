@@ -84,8 +84,8 @@ def sent(standin, subject):
 
 
 def wait_sent(site, standin, subject, count=1):
-    return site.wait(lambda: (lambda found: found if len(found) >= count else None)(sent(standin, subject)), 30,
-                     "not sent: %s\n%s" % (subject, site.postfix.log()[-3000:]))
+    return site.postfix.wait_flushed(lambda: (lambda found: found if len(found) >= count else None)(sent(standin, subject)), 30,
+                                     "not sent: " + subject)
 
 
 def wait_records(site, account, action, count=1):

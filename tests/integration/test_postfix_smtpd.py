@@ -66,8 +66,8 @@ def submit(site, account, sender=None, password=None, **options):
 
 
 def wait_sent(site, standin, subject):
-    return site.wait(lambda: [mail for mail in standin.sent() if "Subject: %s\r\n" % subject in mail["data"]], 30,
-                     "not sent: " + subject + site.postfix.log()[-3000:])
+    return site.postfix.wait_flushed(lambda: [mail for mail in standin.sent() if "Subject: %s\r\n" % subject in mail["data"]], 30,
+                                     "not sent: " + subject)
 
 
 # -- the whole way
