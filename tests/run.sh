@@ -72,15 +72,14 @@ pytest_once() {
 	ok=${ok:-0} bad=${bad:-0}
 }
 
-# Real programs with deadlines of their own do not bear every load. Files in which something failed are run once more, alone and with
-# nothing beside them: what fails then has failed, and what does not is named at the end all the same.
+# Real programs with deadlines of their own do not bear every load. Files in which something failed are run once more, one after another:
+# what fails then has failed, and what does not is named at the end all the same.
 pytest_run() {
 	local name=$1 first again files ok bad
 	shift
 	pytest_once "$work/pytest.log" "$@"
 	mapfile -t files < <(grep -oE '^(FAILED|ERROR) [a-z_0-9]+\.py' "$work/pytest.log" | cut -d' ' -f2 | sort -u)
 	if [ "$bad" != 0 ] && [ ${#files[@]} -gt 0 ] && [ ${#files[@]} -le 5 ]; then
-		[ -z "$background" ] || wait "$background"
 		say "$name: once more, alone: ${files[*]}"
 		first=$ok again=("${@/%./}")
 		mapfile -t again < <(printf '%s\n' "${again[@]}" | grep -vE '^(-n|[0-9]+|--dist|loadfile|test_.*\.py|)$')

@@ -36,6 +36,7 @@ HARMLESS = [
     r"auth: Error: stats: open\(old-stats-user\) failed: No such file",
     r"Fatal: Error reading configuration: read\(.*/run/config\) failed: read\(size=\d+\) failed: Connection reset",
     r"auth: Error: net_connect_unix\(.*/stats-writer\) failed: No such file",
+    r"Error: conn unix:stats-writer \(.*\): Timeout waiting for handshake response",
     r"auth: Error: (read|net_connect_unix)\(anvil-auth-penalty\) failed: (EOF|Permission denied)",
     r"-login: Warning: auth-client: conn unix:login \(.*\): Error sending handshake to auth server: Broken pipe",
     r"master: Warning: Time moved forwards",                # a machine that is busy, or virtual
