@@ -10,5 +10,7 @@ trap 'rm -rf "$db"' EXIT
 # gcc's own warnings are unknown to clang, and need not be.
 sed -E 's/-W(duplicated-cond|logical-op|format-signedness|implicit-fallthrough=5)//g; s/-fstack-clash-protection//g' \
 	"$build/compile_commands.json" >"$db/compile_commands.json"
-find "$top/src" -name '*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$db" 2>&1 | grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header' | grep . && exit 1
+# How far the static analyzer goes in one function: a third of what it does by itself, in a third of the time. gcc's goes its own way.
+bounded=(--extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang --extra-arg=max-nodes=75000)
+find "$top/src" -name '*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$db" "${bounded[@]}" 2>&1 | grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header' | grep . && exit 1
 exit 0
