@@ -230,10 +230,11 @@ bool admin_forget(struct mauth_session *session, const struct mauth_wire_line *l
 	return true;
 }
 
-/* Device passwords that are being removed, and the enrolment: the answer comes when all of it is on disk. */
+/* Device passwords and relay keys that are being removed, and the enrolment: the answer comes when all of it is on disk. */
 struct revocation {
 	struct admin_op *op;
-	unsigned int tokens, refusals, enrolments, devices, waiting;
+	unsigned int tokens, refusals, enrolments, devices, relay_keys, waiting;
+	struct mauth_buf left;               /* names of relay keys that are for others as well */
 	struct mauth_error error;            /* the first one */
 };
 
@@ -256,9 +257,12 @@ static void revocation_done(struct revocation *revocation, const struct mauth_er
 		mauth_wire_num(&session->out, "refusals", revocation->refusals);
 		mauth_wire_num(&session->out, "enrolments", revocation->enrolments);
 		mauth_wire_num(&session->out, "devices", revocation->devices);
+		mauth_wire_num(&session->out, "relay_keys", revocation->relay_keys);
+		mauth_wire_str(&session->out, "relay_keys_left", revocation->left.data);
 		admin_end(session);
 	}
 	admin_op_free(op);
+	mauth_buf_free(&revocation->left);
 	free(revocation);
 }
 
@@ -286,6 +290,35 @@ static void revoke_devices(struct revocation *revocation, struct mauth_devices *
 			return;
 		revocation->waiting++;
 		revocation->devices++;
+	}
+}
+
+static void relay_key_removed(const struct mauth_relay_key *key, const struct mauth_error *error, void *context)
+{
+	(void)key;
+	revocation_done(context, error);
+}
+
+/* Those that are for this login alone. Of the others it can only be said that they still give its tokens. */
+static void revoke_relay_keys(struct revocation *revocation, struct mauth_relay_keys *keys)
+{
+	const char *login = revocation->op->where.login;
+	const struct mauth_relay_key *key, *next;
+	char id[MAUTH_RELAY_KEY_ID_SIZE];
+
+	for (key = mauth_relay_keys_next(keys, NULL); key != NULL; key = next) {
+		next = mauth_relay_keys_next(keys, key);
+		if (!mauth_relay_key_is_for(key, login))
+			continue;
+		if (key->identities[1] != NULL || strcmp(key->identities[0], login) != 0) {
+			mauth_buf_printf(&revocation->left, "%s%s", revocation->left.size > 0 ? ", " : "", key->name);
+			continue;
+		}
+		memcpy(id, key->id, sizeof(id));
+		if (mauth_relay_keys_remove(keys, id, relay_key_removed, revocation, NULL) != MAUTH_OK)
+			continue;
+		revocation->waiting++;
+		revocation->relay_keys++;
 	}
 }
 
@@ -329,6 +362,7 @@ bool admin_revoke(struct mauth_session *session, const struct mauth_wire_line *l
 	revocation->waiting = 1;
 	mauth_enrol_forget(mauth_broker_enrols(session->service->broker), where.tenant, where.login);
 	revoke_devices(revocation, mauth_vault_devices(vault));
+	revoke_relay_keys(revocation, mauth_vault_relay_keys(vault));
 	revoke_link(revocation, vault);
 	/* An account that others use, too, is revoked by its own name. */
 	if (strcmp(where.account, where.login) == 0 &&

@@ -136,7 +136,7 @@ static struct relay_key *find_owner(const struct mauth_relay_keys *keys, const s
 	return owner;
 }
 
-static bool may_ask_for(const struct mauth_relay_key *key, const char *identity)
+bool mauth_relay_key_is_for(const struct mauth_relay_key *key, const char *identity)
 {
 	for (char *const *pattern = key->identities; *pattern != NULL; pattern++) {
 		if (mauth_glob_match(*pattern, identity))
@@ -161,7 +161,7 @@ enum mauth_status mauth_relay_keys_check(const struct mauth_relay_keys *keys, co
 	} else if (key->expires_at != 0 && mauth_wall_secs(keys->deps.loop) >= key->expires_at) {
 		status = mauth_fail(error_r, MAUTH_EXPIRED, 0, "the relay key \"%s\" has ended", key->name);
 		advice = "make a new one: doveadm modernauth relay add";
-	} else if (!may_ask_for(key, identity)) {
+	} else if (!mauth_relay_key_is_for(key, identity)) {
 		status = mauth_fail(error_r, MAUTH_POLICY, 0, "the relay key \"%s\" is not for %.320s", key->name, identity);
 		advice = "make one with this --identity: doveadm modernauth relay add (relay list shows what each is for)";
 	}

@@ -54,6 +54,8 @@ size_t mauth_relay_keys_count(const struct mauth_relay_keys *keys);
 /* In order of creation. key NULL: the first; NULL: there is no more. Valid until a change. */
 const struct mauth_relay_key *mauth_relay_keys_next(const struct mauth_relay_keys *keys, const struct mauth_relay_key *key);
 
+/* Do its patterns name identity (a UPN)? Whatever its end. */
+bool mauth_relay_key_is_for(const struct mauth_relay_key *key, const char *identity);
 /* Whose key is secret, and may it ask for identity (a UPN)? Looks at every key, each in constant time; typed in any case,
  * with or without hyphens. MAUTH_BAD_CREDENTIALS: nobody's, MAUTH_EXPIRED, MAUTH_POLICY: not for this identity. *key_r, valid
  * until the next change, is NULL if it is nobody's. */

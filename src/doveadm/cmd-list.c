@@ -122,6 +122,14 @@ void mauth_cmd_show(struct doveadm_cmd_context *cctx)
 
 /* --- forget, revoke ------------------------------------------------------------------------------------------ */
 
+/* With those that are for others as well Postfix can still send as this user. */
+static void warn_of_relay_keys(const char *user, const char *names)
+{
+	if (names != NULL)
+		i_warning("revoke: relay keys that still give tokens for %s: %s; to do: doveadm modernauth relay list; relay remove NAME, and add "
+			  "one for the other identities", mauth_show(user), mauth_show(names));
+}
+
 /* A verb about one user whose answer is counts. */
 static void run_counts(struct doveadm_cmd_context *cctx, const char *verb, const char *user,
 		       const struct mauth_column *columns)
@@ -132,8 +140,9 @@ static void run_counts(struct doveadm_cmd_context *cctx, const char *verb, const
 
 	if (!mauth_command_init(&cmd, cctx))
 		return;
-	if (mauth_command_connect(&cmd, 0) && mauth_command_ask(&cmd, verb, fields) && mauth_command_ok(&cmd, &reply))
-		(void)mauth_command_row(&cmd, columns, reply);
+	if (mauth_command_connect(&cmd, 0) && mauth_command_ask(&cmd, verb, fields) && mauth_command_ok(&cmd, &reply) &&
+	    mauth_command_row(&cmd, columns, reply))
+		warn_of_relay_keys(user, mauth_admin_get(reply, "relay_keys_left"));
 	mauth_command_deinit(&cmd);
 }
 
@@ -160,7 +169,7 @@ static bool confirm_revoke(const struct doveadm_cmd_context *cctx, const char *u
 		doveadm_exit_code = EX_USAGE;
 		return FALSE;
 	}
-	fprintf(stderr, "The enrolment of %s, every device password and every token will be gone; they cannot be "
+	fprintf(stderr, "The enrolment of %s, every device password, relay key and token will be gone; they cannot be "
 		"restored.\nRevoke? [y/N] ", mauth_show(user));
 	if (fgets(answer, sizeof(answer), stdin) != NULL &&
 	    (strcasecmp(answer, "y\n") == 0 || strcasecmp(answer, "yes\n") == 0))
@@ -175,7 +184,7 @@ void mauth_cmd_revoke(struct doveadm_cmd_context *cctx)
 	static const struct mauth_column columns[] = {
 		{ .key = "tokens", .cell = MAUTH_CELL_COUNT }, { .key = "refusals", .cell = MAUTH_CELL_COUNT },
 		{ .key = "enrolments", .cell = MAUTH_CELL_COUNT }, { .key = "devices", .cell = MAUTH_CELL_COUNT },
-		MAUTH_COLUMNS_END
+		{ .key = "relay_keys", .cell = MAUTH_CELL_COUNT }, MAUTH_COLUMNS_END
 	};
 	const char *user = mauth_command_need(cctx, "user");
 

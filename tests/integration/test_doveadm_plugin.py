@@ -120,7 +120,7 @@ def test_forget(doveadm, broker):
 
 
 def revoked(request):
-    request.ok(tokens=1, refusals=0, enrolments=1, devices=4)
+    request.ok(tokens=1, refusals=0, enrolments=1, devices=4, relay_keys=1, relay_keys_left="postfix, \x1b[2Jother")
 
 
 def test_revoke_needs_a_yes(doveadm, broker):
@@ -128,7 +128,8 @@ def test_revoke_needs_a_yes(doveadm, broker):
     result = doveadm.run("revoke", "alice")
     assert result.status == EX_USAGE and "--yes" in result.err and not fake.requests
     result = doveadm.run("revoke", "--yes", "alice", output="json")
-    assert json.loads(result.out) == [{"tokens": 1, "refusals": 0, "enrolments": 1, "devices": 4}]
+    assert json.loads(result.out) == [{"tokens": 1, "refusals": 0, "enrolments": 1, "devices": 4, "relay_keys": 1}]
+    assert "relay keys that still give tokens for alice: postfix, " in result.err and "\x1b" not in result.err, result.err
 
 
 @pytest.mark.parametrize("answer, asked", [("y\n", 1), ("yes\n", 1), ("n\n", 0), ("\n", 0), ("yesterday\n", 0)])

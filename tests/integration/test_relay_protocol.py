@@ -94,6 +94,19 @@ def test_a_key_is_for_the_identities_that_it_names(site, people):
         assert relay.token(mine, key)["code"] == "bad_credentials"
 
 
+def test_revoke_takes_a_users_own_keys_and_names_the_others(site, people):
+    mine, other = people.new(domain=APP_DOMAIN), people.new(domain=APP_DOMAIN)
+    own, both = add_key(site, "mine", mine.upn.upper()), add_key(site, "both", mine.upn, other.upn)
+    done = site.doveadm("-f", "flow", "modernauth", "revoke", "--yes", mine.upn)
+    assert "relay_keys=1" in done.stdout and "postfix, both; to do" in done.stderr, done
+    with Relay(site) as relay:
+        assert relay.token(mine, own)["code"] == "bad_credentials"
+        assert relay.token(mine, both).verb == "OK" and relay.token(other, both).verb == "OK"
+    site.doveadm("modernauth", "relay", "remove", "both")
+    done = site.doveadm("-f", "flow", "modernauth", "revoke", "--yes", "nobody@" + ENROLLED_DOMAIN)
+    assert "relay_keys=0" in done.stdout and "postfix; to do" in done.stderr, done
+
+
 def test_what_a_rule_denies_need_not_be_tried_again(site):
     with Relay(site) as relay:
         answer = relay.token("fax@" + APP_DOMAIN, site.key)
