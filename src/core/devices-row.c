@@ -60,17 +60,6 @@ void mauth_device_clear(struct mauth_device *device)
 
 /* -- writing -- */
 
-static json_t *base64url(const void *data, size_t size)
-{
-	struct mauth_buf text = { 0 };
-	json_t *value;
-
-	mauth_base64url_encode(&text, data, size);
-	value = json_string(text.data);
-	mauth_buf_free(&text);
-	return value;
-}
-
 static json_t *networks_list(const struct mauth_device *device)
 {
 	json_t *list = json_array();
@@ -115,8 +104,8 @@ void mauth_device_encode(const struct mauth_device *device, struct mauth_buf *to
 	json_object_set_new(row, "last_ip", json_string(device->last_ip));
 	json_object_set_new(row, "last_service", json_string(mauth_service_name(device->last_service)));
 	json_object_set_new(row, "scheme", json_string(schemes[device->origin]));
-	json_object_set_new(row, "salt", base64url(device->salt, sizeof(device->salt)));
-	json_object_set_new(row, "verifier", base64url(device->verifier, sizeof(device->verifier)));
+	json_object_set_new(row, "salt", mauth_json_octets(device->salt, sizeof(device->salt)));
+	json_object_set_new(row, "verifier", mauth_json_octets(device->verifier, sizeof(device->verifier)));
 	json_dump_callback(row, append, to, JSON_COMPACT);
 	json_decref(row);
 }

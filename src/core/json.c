@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/json.h"
 
+#include "core/jwt.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +114,29 @@ bool mauth_json_num(const json_t *value, int64_t *num_r)
 	else
 		*num_r = (int64_t)real;
 	return true;
+}
+
+json_t *mauth_json_octets(const void *data, size_t size)
+{
+	struct mauth_buf text = { 0 };
+	json_t *value;
+
+	mauth_base64url_encode(&text, data, size);
+	value = json_string(text.data);
+	mauth_buf_free(&text);
+	return value;
+}
+
+bool mauth_json_read_octets(const json_t *object, const char *key, void *data_r, size_t size)
+{
+	const char *text = mauth_json_str(object, key);
+	struct mauth_buf octets = { 0 };
+	bool good = strlen(text) <= size * 2 && mauth_base64url_decode(&octets, text, strlen(text)) && octets.size == size;
+
+	if (good)
+		memcpy(data_r, octets.data, size);
+	mauth_buf_free(&octets);
+	return good;
 }
 
 char *mauth_json_text(const json_t *value)

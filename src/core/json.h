@@ -24,6 +24,10 @@ const char *mauth_json_str(const json_t *object, const char *key);
  * of these. */
 bool mauth_json_num(const json_t *value, int64_t *num_r);
 
+/* The string that octets are in base64url (RFC 4648, without padding), and back: exactly size of them. */
+json_t *mauth_json_octets(const void *data, size_t size);
+bool mauth_json_read_octets(const json_t *object, const char *key, void *data_r, size_t size);
+
 /* One line of JSON, keys in order of insertion; the caller frees. */
 char *mauth_json_text(const json_t *value);
 

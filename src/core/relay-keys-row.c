@@ -3,7 +3,6 @@
 
 #include "core/exceptions.h"
 #include "core/json.h"
-#include "core/jwt.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,17 +43,6 @@ bool mauth_relay_key_id_is_good(const char *id)
 
 /* -- writing -- */
 
-static json_t *base64url(const void *data, size_t size)
-{
-	struct mauth_buf text = { 0 };
-	json_t *value;
-
-	mauth_base64url_encode(&text, data, size);
-	value = json_string(text.data);
-	mauth_buf_free(&text);
-	return value;
-}
-
 void mauth_relay_key_encode(const struct mauth_relay_key *key, struct mauth_buf *to)
 {
 	json_t *row = json_object(), *identities = json_array();
@@ -70,8 +58,8 @@ void mauth_relay_key_encode(const struct mauth_relay_key *key, struct mauth_buf 
 	json_object_set_new(row, "by", json_string(key->by));
 	json_object_set_new(row, "uid", json_integer(key->uid));
 	json_object_set_new(row, "scheme", json_string(SCHEME));
-	json_object_set_new(row, "salt", base64url(key->salt, sizeof(key->salt)));
-	json_object_set_new(row, "verifier", base64url(key->verifier, sizeof(key->verifier)));
+	json_object_set_new(row, "salt", mauth_json_octets(key->salt, sizeof(key->salt)));
+	json_object_set_new(row, "verifier", mauth_json_octets(key->verifier, sizeof(key->verifier)));
 	text = mauth_json_text(row);
 	mauth_buf_puts(to, text);
 	mauth_wipe(text, strlen(text));
@@ -80,18 +68,6 @@ void mauth_relay_key_encode(const struct mauth_relay_key *key, struct mauth_buf 
 }
 
 /* -- reading -- */
-
-static bool read_octets(const json_t *row, const char *name, void *to, size_t size)
-{
-	const char *text = mauth_json_str(row, name);
-	struct mauth_buf octets = { 0 };
-	bool good = mauth_base64url_decode(&octets, text, strlen(text)) && octets.size == size;
-
-	if (good)
-		memcpy(to, octets.data, size);
-	mauth_buf_free(&octets);
-	return good;
-}
 
 static bool read_time(const json_t *row, const char *name, int64_t *time_r)
 {
@@ -136,8 +112,8 @@ static bool read_all(const json_t *row, struct mauth_relay_key *key)
 	key->uid = json_integer_value(uid);
 	return read_identities(row, key) && read_time(row, "created_at", &key->created_at) &&
 	       read_time(row, "expires_at", &key->expires_at) && read_time(row, "last_used_at", &key->last_used_at) &&
-	       read_octets(row, "salt", key->salt, sizeof(key->salt)) &&
-	       read_octets(row, "verifier", key->verifier, sizeof(key->verifier));
+	       mauth_json_read_octets(row, "salt", key->salt, sizeof(key->salt)) &&
+	       mauth_json_read_octets(row, "verifier", key->verifier, sizeof(key->verifier));
 }
 
 bool mauth_relay_key_decode(const char *value, size_t size, struct mauth_relay_key *key_r)

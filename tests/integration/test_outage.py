@@ -5,13 +5,12 @@ back, and nobody is told that the password is wrong."""
 import asyncio
 import os
 import socket
-import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import settings
+from harness import disk, settings
 
 KINDS = {
     "503": {"action": "status", "status": 503}, "500": {"action": "status", "status": 500},
@@ -230,46 +229,21 @@ def test_logins_wait_for_a_broker_that_starts_slowly(fronts, standin, people):
 @pytest.fixture
 def small_disk(fronts, people):
     """A front end whose audit is on a file system of 64 KiB."""
-    def mount(front):
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700,uid=%d,gid=%d" % (
-            front.user.pw_uid, front.user.pw_gid), "none", front.audit_dir], capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip("cannot mount a small file system: " + done.stderr.strip())
-    front = fronts.new(before_start=mount)
+    front = fronts.new(before_start=lambda front: disk.mount(front, "size=64k"))
     yield front
-    # Before the directory goes.
     problems = fronts.examine(front)
     fronts.fronts.remove(front)
+    disk.unmount(front)
+    front.remove()
     assert not problems, problems
 
 
-@pytest.fixture
-def unmount():
-    mounted = []
-    yield mounted
-    for path in mounted:
-        subprocess.run(["umount", "-l", path], check=False, capture_output=True)
-
-
-def fill(front):
-    """Leaves no room at all."""
-    path = os.path.join(front.audit_dir, "ballast")
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 512)
-        except OSError:
-            pass
-    return path
-
-
-def test_a_full_disk_lets_nobody_in_without_a_record(unmount, small_disk, standin, people):
+def test_a_full_disk_lets_nobody_in_without_a_record(small_disk, standin, people):
     front = small_disk
-    unmount.append(front.audit_dir)
     front.expect("audit", "login refused", r"auth: Error: modernauth\(", "audit-file")
     warm = people.new()
     assert front.imap(warm).ok
-    ballast = fill(front)
+    ballast = disk.fill(front)
     refused = 0
     for _ in range(30):
         before = len(front.attempts())
