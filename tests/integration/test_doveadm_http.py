@@ -56,7 +56,7 @@ def answer(request):
     elif request.verb == "DEVICE-ADD":
         request.ok(device_id="abc", device_password="K7QM-8XTR")
     else:
-        request.ok(tokens=2, refusals=1, enrolments=0, devices=0)
+        request.ok(tokens=2, refusals=1, enrolments=0, devices=0, relay_keys=0)
 
 
 class Api:
@@ -103,7 +103,7 @@ def test_rows(api):
         {"user": "alice@example.com", "tenant": "", "state": "active", "expires_at": "2025-11-26T10:00:00Z",
          "devices": 1, "account": "", "mailbox": "", "enrolled_at": "", "refreshed_at": "", "reason": ""}]]
     assert api.post(["modernauthForget", {"user": "a"}], ["modernauthRevoke", {"user": "a", "yes": True}]) == [
-        [{"tokens": 2, "refusals": 1}], [{"tokens": 2, "refusals": 1, "enrolments": 0, "devices": 0}]]
+        [{"tokens": 2, "refusals": 1}], [{"tokens": 2, "refusals": 1, "enrolments": 0, "devices": 0, "relay_keys": 0}]]
     assert api.post(["modernauthDeviceAdd", {"user": "a", "name": "phone"}]) == [
         [{"device_id": "abc", "device_password": "K7QM-8XTR"}]]
 
