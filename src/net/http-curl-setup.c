@@ -10,6 +10,10 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+/* Octets; curl's defaults are 64 and 16 KiB, its least for the first is 16. */
+#define UPLOAD_BUFFER 16384L
+#define RECEIVE_BUFFER 8192L
+
 static size_t on_body(char *data, size_t size, size_t count, void *context)
 {
 	struct mauth_http_call *call = context;
@@ -273,6 +277,10 @@ static void set_connection(struct mauth_http_call *call)
 	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_ready);
 	(void)curl_easy_setopt(easy, CURLOPT_PREREQDATA, call);
+	/* Each request has both, and they are wiped as they are, used or not. Forms and replies are some 2 to 5 KB; a longer one
+	   only takes another turn. */
+	(void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER);
+	(void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
 }
 
 static void set_transfer(struct mauth_http_call *call, const struct mauth_http_request *request)
