@@ -12,7 +12,7 @@ struct mauth_confirmation;
 struct session_hold;
 struct mauth_import;
 
-#define MAUTH_OPEN_BUCKETS 256u
+#define MAUTH_OPEN_BUCKETS 4096u
 /* Reports whose records are written together */
 #define MAUTH_REPORTS_TOGETHER 64u
 
