@@ -231,7 +231,7 @@ static void token_done(struct diagnosis *diagnosis, const struct mauth_flight_re
 	const int64_t now = mauth_wall_secs(diagnosis->service->loop);
 	struct mauth_diag_row row;
 
-	mauth_diag_token(&row, grant, error, result == NULL ? "" : result->policy_id,
+	mauth_diag_token(&row, grant, error, result == NULL ? "" : result->ids.policy_id,
 			 result == NULL ? 0 : result->expires_at - now);
 	if (error != NULL && grant == MAUTH_GRANT_ENROLLED && error->status == MAUTH_INTERACTION)
 		mauth_diag_fix(&row, "doveadm modernauth enroll %s", diagnosis->where.login);

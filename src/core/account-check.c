@@ -400,7 +400,7 @@ static void token_done(const struct mauth_flight_result *result, void *context)
 		send_in_turn(account);
 		return;
 	}
-	mauth_fail(&error, result == NULL ? MAUTH_TEMPORARY : result->status, result == NULL ? 0 : result->code,
+	mauth_fail(&error, result == NULL ? MAUTH_TEMPORARY : result->status, result == NULL ? 0 : result->ids.code,
 		   "no token to ask Microsoft Graph about the account with: %.400s",
 		   result == NULL ? "nobody was asked" : result->error.text);
 	if (result != NULL)

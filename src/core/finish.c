@@ -78,8 +78,8 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 		.device_id = login->device_id, .device_name = login->device_name,
 		.token_source = granted ? login->source : NULL,
 		.token_id = granted ? login->token_id : NULL, .token_expires_at = granted ? login->expires_at : 0,
-		.status = login->error.status, .code = login->flight.code, .reason = login->error.text,
-		.http_status = login->flight.http_status,
+		.status = login->error.status, .code = login->ids.code, .reason = login->error.text,
+		.http_status = login->ids.http_status,
 	};
 	if (login->verdict.action == MAUTH_ACTION_MONITOR && strcmp(login->decision, "monitor") == 0) {
 		record->would = mauth_action_name(login->verdict.would);
@@ -94,11 +94,11 @@ static void fill_record(const struct mauth_login *login, struct mauth_attempt_re
 	/* The rule of the configuration that matched says more than that the tenant's settings let it pass. */
 	if (login->policy != NULL && login->rule != NULL && strcmp(login->rule, "tenant") == 0)
 		record->rule = login->policy->name;
-	if (login->flight.correlation_id[0] != '\0') {
-		record->correlation_id = login->flight.correlation_id;
-		record->trace_id = login->flight.trace_id;
-		record->suberror = login->flight.suberror;
-		record->policy_id = login->flight.policy_id;
+	if (login->ids.correlation_id[0] != '\0') {
+		record->correlation_id = login->ids.correlation_id;
+		record->trace_id = login->ids.trace_id;
+		record->suberror = login->ids.suberror;
+		record->policy_id = login->ids.policy_id;
 	}
 	/* Where nobody was asked there is nothing to tell. */
 	if (login->side != MAUTH_SIDE_UNKNOWN && mauth_hybrid_is_set_up(login->where.tenant, login->side_source)) {
@@ -254,8 +254,8 @@ static void log_outcome(const struct mauth_login *login)
 		  mauth_status_name(login->error.status), login->user, mauth_service_name(login->service),
 		  or_dash(login->client_ip), or_dash(login->session), login->error.text,
 		  login->error.advice[0] != '\0' ? "; to do: " : "", login->error.advice,
-		  login->flight.policy_id[0] != '\0' ? "; conditional access policy " : "", login->flight.policy_id,
-		  login->flight.correlation_id[0] != '\0' ? "; correlation id " : "", login->flight.correlation_id);
+		  login->ids.policy_id[0] != '\0' ? "; conditional access policy " : "", login->ids.policy_id,
+		  login->ids.correlation_id[0] != '\0' ? "; correlation id " : "", login->ids.correlation_id);
 }
 
 static void emit_event(const struct mauth_login *login)
@@ -268,7 +268,7 @@ static void emit_event(const struct mauth_login *login)
 		MAUTH_FIELD_STR("status", mauth_status_name(login->error.status)),
 		MAUTH_FIELD_STR("decision", login->decision),
 		MAUTH_FIELD_STR("cached", login->source != NULL && strcmp(login->source, "cache") == 0 ? "yes" : "no"),
-		MAUTH_FIELD_NUM("code", login->flight.code),
+		MAUTH_FIELD_NUM("code", login->ids.code),
 		MAUTH_FIELD_STR("tenant", login->where.tenant == NULL ? "-" : login->where.tenant->name),
 		MAUTH_FIELD_STR("user", user),
 		MAUTH_FIELD_STR("session", or_dash(login->session)),

@@ -19,18 +19,18 @@ static void flight_event(const struct flight *flight, enum mauth_status status)
 		MAUTH_FIELD_STR("tenant", flight->tenant->name),
 		MAUTH_FIELD_STR("grant", mauth_grant_name(flight->grant)),
 		MAUTH_FIELD_STR("status", mauth_status_name(status)),
-		MAUTH_FIELD_NUM("code", flight->result.code),
-		MAUTH_FIELD_NUM("http_status", flight->result.http_status),
-		MAUTH_FIELD_STR("correlation_id", flight->result.correlation_id),
-		MAUTH_FIELD_STR("trace_id", flight->result.trace_id),
+		MAUTH_FIELD_NUM("code", flight->result.ids.code),
+		MAUTH_FIELD_NUM("http_status", flight->result.ids.http_status),
+		MAUTH_FIELD_STR("correlation_id", flight->result.ids.correlation_id),
+		MAUTH_FIELD_STR("trace_id", flight->result.ids.trace_id),
 	};
 
 	if (log->event != NULL)
 		log->event(log->context, "modernauth_token_request_finished", flight->asked_wall, fields,
 			   sizeof(fields) / sizeof(fields[0]));
 	mauth_log(log, MAUTH_DEBUG, "token request for tenant %s ended: status=%s code=%d http=%u client-request-id=%s "
-		  "trace_id=%s", flight->tenant->name, mauth_status_name(status), flight->result.code,
-		  flight->result.http_status, flight->result.correlation_id, flight->result.trace_id);
+		  "trace_id=%s", flight->tenant->name, mauth_status_name(status), flight->result.ids.code,
+		  flight->result.ids.http_status, flight->result.ids.correlation_id, flight->result.ids.trace_id);
 }
 
 static void retry_now(void *context)
@@ -115,9 +115,9 @@ static void realm_answered(enum mauth_realm realm, void *context)
 	flight->realm = NULL;
 	if (realm == MAUTH_REALM_FEDERATED) {
 		flight->reply.verdict.counts = false;
-		mauth_fail(&flight->result.error, MAUTH_CONFIG, flight->result.code,
+		mauth_fail(&flight->result.error, MAUTH_CONFIG, flight->result.ids.code,
 			   "AADSTS%d in a federated domain: Entra does not check passwords of %s itself",
-			   flight->result.code, strrchr(flight->group->upn, '@') + 1);
+			   flight->result.ids.code, strrchr(flight->group->upn, '@') + 1);
 		snprintf(flight->result.error.advice, sizeof(flight->result.error.advice), "%s",
 			 "enable password hash sync and a home realm discovery policy with "
 			 "AllowCloudPasswordValidation for the app, or use another grant for this domain");
@@ -144,17 +144,16 @@ static void judge_bad_password(struct flight *flight)
 
 static void copy_ids(struct flight *flight, const struct mauth_http_reply *reply)
 {
-	struct mauth_flight_result *result = &flight->result;
+	struct mauth_flight_ids *ids = &flight->result.ids;
 
-	result->http_status = reply->status;
-	result->code = flight->reply.verdict.code;
-	snprintf(result->suberror, sizeof(result->suberror), "%s", flight->reply.suberror);
-	snprintf(result->policy_id, sizeof(result->policy_id), "%s", flight->reply.policy_id);
+	ids->http_status = reply->status;
+	ids->code = flight->reply.verdict.code;
+	snprintf(ids->suberror, sizeof(ids->suberror), "%s", flight->reply.suberror);
+	snprintf(ids->policy_id, sizeof(ids->policy_id), "%s", flight->reply.policy_id);
 	if (flight->reply.trace_id[0] != '\0')
-		snprintf(result->trace_id, sizeof(result->trace_id), "%s", flight->reply.trace_id);
+		snprintf(ids->trace_id, sizeof(ids->trace_id), "%s", flight->reply.trace_id);
 	else
-		mauth_clean_copy(result->trace_id, sizeof(result->trace_id), reply->request_id,
-				 strlen(reply->request_id));
+		mauth_clean_copy(ids->trace_id, sizeof(ids->trace_id), reply->request_id, strlen(reply->request_id));
 }
 
 /* HTTP 401 is about the app, not about the user (entra-docs: invalid_client). */
@@ -176,7 +175,7 @@ static void judge_temporary(struct flight *flight, const struct mauth_http_reply
 
 	if (wait_secs == 0 && reply->status == 429)
 		wait_secs = 5;
-	if (flight->result.code == MAUTH_AADSTS_LOOP && wait_secs == 0)
+	if (flight->result.ids.code == MAUTH_AADSTS_LOOP && wait_secs == 0)
 		breaker_succeeded(flight);
 	else
 		breaker_failed(flight, wait_secs);
@@ -227,9 +226,9 @@ static void flight_answered(const struct mauth_http_reply *reply, const struct m
 	}
 	flight->result.error = *error;
 	/* Not those of an earlier try */
-	flight->result.code = 0;
-	flight->result.http_status = 0;
-	flight->result.suberror[0] = flight->result.trace_id[0] = flight->result.policy_id[0] = '\0';
+	flight->result.ids.code = 0;
+	flight->result.ids.http_status = 0;
+	flight->result.ids.suberror[0] = flight->result.ids.trace_id[0] = flight->result.ids.policy_id[0] = '\0';
 	flight_event(flight, error->status);
 	breaker_failed(flight, 0);
 	if (error->status == MAUTH_TEMPORARY && flight_retry(flight))
@@ -293,7 +292,7 @@ static void ask_now(struct flight *flight)
 	int64_t left = left_msecs(flight);
 
 	mauth_guid(guid);
-	snprintf(flight->result.correlation_id, sizeof(flight->result.correlation_id), "%s", guid);
+	snprintf(flight->result.ids.correlation_id, sizeof(flight->result.ids.correlation_id), "%s", guid);
 	flight->form = make_form(flight, &flight->result.error);
 	if (flight->form == NULL) {
 		flight->retry = mauth_timer_add(deps->loop, 0, fail_later, flight);

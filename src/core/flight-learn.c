@@ -52,7 +52,7 @@ static void learn_enrolment_refusal(struct flight *flight)
 		return;
 	flight->flights->stats.refused++;
 	mauth_enrolments_refusal(enrolments, flight->tenant->name, flight->group->upn, flight->generation,
-				 &flight->result.error, flight->result.code);
+				 &flight->result.error, flight->result.ids.code);
 }
 
 /* An account that is not forwarded for a while: somebody guesses, or a forgotten device has an old password. */
@@ -73,6 +73,7 @@ static void learn_refusal(struct flight *flight)
 {
 	const struct mauth_flight_deps *deps = &flight->flights->deps;
 	const struct mauth_flight_result *result = &flight->result;
+	bool locked_now;
 
 	/* Nor does a code that we do not know: it may mean anything. */
 	if (revokes(result->status) && flight->reply.verdict.code != 0)
@@ -81,14 +82,14 @@ static void learn_refusal(struct flight *flight)
 		learn_enrolment_refusal(flight);
 	if (flight->grant != MAUTH_GRANT_PASSWORD)
 		return;
-	if (!revokes(result->status) && result->status != MAUTH_LOCKED && result->code != MAUTH_AADSTS_LOOP)
+	if (!revokes(result->status) && result->status != MAUTH_LOCKED && result->ids.code != MAUTH_AADSTS_LOOP)
 		return;
 	flight->flights->stats.refused++;
-	flight->result.locked_now = mauth_shield_refused(
-		deps->shield, flight->tenant->key, flight->group->upn, flight->password, result->status, result->code,
+	locked_now = mauth_shield_refused(
+		deps->shield, flight->tenant->key, flight->group->upn, flight->password, result->status, result->ids.code,
 		flight->reply.verdict.counts && result->status == MAUTH_BAD_CREDENTIALS,
 		mauth_lockout_threshold(deps->config, flight->tenant));
-	if (flight->result.locked_now)
+	if (locked_now)
 		account_locked(flight);
 }
 
@@ -275,11 +276,11 @@ static bool may_sign_otherwise(struct flight *flight)
 	struct mauth_assertion *assertion = &flight_tenant_state(flight)->assertions[flight->credential];
 
 	if (flight->tenant->credentials_count == 0 || flight->tenant->credentials[flight->credential].key == NULL ||
-	    !signature_refused(flight->result.code) ||
+	    !signature_refused(flight->result.ids.code) ||
 	    (assertion->alg == flight->alg && !mauth_assertion_refused(assertion)))
 		return false;
 	mauth_log(flight->flights->deps.log, MAUTH_WARNING, "tenant %s: Entra cannot read the PS256 assertion (AADSTS%d), "
-		  "trying RS256", flight->tenant->name, flight->result.code);
+		  "trying RS256", flight->tenant->name, flight->result.ids.code);
 	return true;
 }
 
@@ -306,7 +307,7 @@ bool mauth_flights_proof_refused(struct mauth_flights *flights, const struct mau
 static bool may_change_credential(struct flight *flight, unsigned int http_status)
 {
 	/* HTTP 401 is about the application: invalid_client (RFC 6749, section 5.2). */
-	if (http_status != 401 && !signature_refused(flight->result.code))
+	if (http_status != 401 && !signature_refused(flight->result.ids.code))
 		return false;
 	return mauth_flights_proof_refused(flight->flights, flight->tenant, flight->credential, &flight->result.error,
 					   &flight->credentials_refused);

@@ -38,6 +38,13 @@ struct mauth_flight_want {
 	const struct mauth_secret *password;         /* of the password grant; otherwise NULL */
 };
 
+/* What the audit keeps of an answer; zeros and "": it has said none. */
+struct mauth_flight_ids {
+	int code;                            /* AADSTS */
+	unsigned int http_status;
+	char suberror[64], correlation_id[64], trace_id[64], policy_id[64];
+};
+
 /* How a flight ended. Lives only during the callback. */
 struct mauth_flight_result {
 	enum mauth_status status;
@@ -45,10 +52,7 @@ struct mauth_flight_result {
 	const struct mauth_secret *token;
 	char token_id[MAUTH_TOKEN_ID_SIZE];
 	int64_t expires_at;                  /* wall clock, seconds */
-	bool locked_now;                     /* with this refusal the shield has locked the user */
-	int code;
-	unsigned int http_status;
-	char suberror[64], correlation_id[64], trace_id[64], policy_id[64];
+	struct mauth_flight_ids ids;
 };
 /* result NULL: nothing was asked for this waiter; another flight of the same user has ended: look at cache and shield again. */
 typedef void mauth_flight_fn(const struct mauth_flight_result *result, void *context);

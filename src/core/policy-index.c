@@ -4,6 +4,7 @@
 #include "core/mem.h"
 #include "core/policy.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,7 @@ static void place_rule(struct mauth_policy_index *index, size_t at)
 	for (char *const *pattern = rule->users; *pattern != NULL; pattern++) {
 		struct list *list = list_of_pattern(index, *pattern);
 
+		assert(list != NULL);        /* or crowd_of_users() had said UINT32_MAX */
 		append(index, &list->first, &list->last, at, *pattern);
 	}
 }

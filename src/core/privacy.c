@@ -147,8 +147,7 @@ bool mauth_privacy_prefix(const char *ip, char *prefix_r, size_t size)
 	memcpy(network.address, address.octets, keep);
 	network.bits = 128;
 	mauth_network_format(&network, text);
-	snprintf(prefix_r, size, "%s", text);
-	return true;
+	return (size_t)snprintf(prefix_r, size, "%s", text) < size;
 }
 
 /* -- the whole ---------------------------------------------------------------------------------------------- */

@@ -57,7 +57,8 @@ static inline void put_escape(struct mauth_buf *buf, unsigned char c)
  * characters are escaped: also C1, for those who read the file in a terminal. */
 static inline void put_string(struct mauth_buf *buf, const char *text, size_t max)
 {
-	const char *end = text + strnlen(text, max);
+	size_t length = strlen(text);
+	const char *end = text + (length < max ? length : max);
 
 	put_char(buf, '"');
 	while (text < end) {

@@ -133,7 +133,7 @@ void login_relay_logged(const struct mauth_login *login)
 		  mauth_status_name(login->error.status), login->user, or_dash(client->key_name), or_dash(client->program),
 		  (int)client->pid, (int)client->uid, or_dash(login->session), login->error.text,
 		  login->error.advice[0] != '\0' ? "; to do: " : "", login->error.advice,
-		  login->flight.correlation_id[0] != '\0' ? "; correlation id " : "", login->flight.correlation_id);
+		  login->ids.correlation_id[0] != '\0' ? "; correlation id " : "", login->ids.correlation_id);
 }
 
 /* -- what the upstream said --------------------------------------------------------------------------------- */

@@ -145,8 +145,10 @@ void login_skip(struct mauth_login *login, const char *why)
 	size_t used = strlen(login->skipped);
 
 	login->federated = login->federated || why == is_federated;
-	snprintf(login->skipped + used, sizeof(login->skipped) - used, "%s%s: %s", used > 0 ? "; " : "",
-		 mauth_grant_name(login_grant(login)), why);
+	/* Cut where it is full. */
+	if (snprintf(login->skipped + used, sizeof(login->skipped) - used, "%s%s: %s", used > 0 ? "; " : "",
+		     mauth_grant_name(login_grant(login)), why) < 0)
+		login->skipped[used] = '\0';
 	login->grants_at++;
 }
 
@@ -442,7 +444,7 @@ enum step login_step_shield(struct mauth_login *login)
 
 	if (mauth_shield_remembers(broker->shield, tenant, login->where.account, login->password, &refusal)) {
 		row = mauth_aadsts_find(broker->config->aadsts, refusal.code);
-		login->flight.code = refusal.code;
+		login->ids.code = refusal.code;
 		broker->stats.from_memory++;
 		mauth_fail(&error, refusal.status, refusal.code,
 			   "AADSTS%d: %s (remembered, Entra was not asked; asked again in %u s)", refusal.code,
@@ -470,8 +472,7 @@ static void flight_done(const struct mauth_flight_result *result, void *context)
 		login_make_ready(login, STEP_CACHE);
 		return;
 	}
-	login->flight = *result;
-	login->flight.token = NULL;
+	login->ids = result->ids;
 	login->rule = "tenant";
 	if (result->status == MAUTH_OK) {
 		login->token = mauth_secret_dup(result->token);
@@ -520,7 +521,7 @@ enum step login_step_fetch(struct mauth_login *login)
 		if (login->waiter == NULL) {
 			login->rule = login->error.status == MAUTH_CONFIG ? "remembered error" :
 				      mauth_login_is_outage(login->error.status) ? "breaker" : "remembered refusal";
-			login->flight.code = login->error.code;
+			login->ids.code = login->error.code;
 			return grant_failed(login);
 		}
 	}

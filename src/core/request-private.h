@@ -71,7 +71,7 @@ struct mauth_login {
 	/* the outcome */
 	const char *decision, *rule, *source;
 	struct mauth_error error;
-	struct mauth_flight_result flight;   /* ids and codes; token is not used */
+	struct mauth_flight_ids ids;
 	struct mauth_secret *token;
 	char token_id[MAUTH_TOKEN_ID_SIZE];
 	int64_t expires_at;
