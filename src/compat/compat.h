@@ -25,11 +25,13 @@
 #  define MAUTH_REQUEST_IS_SECURED(request) ((request)->fields.secured != AUTH_REQUEST_SECURED_NONE)
 #endif
 
-/* The descriptor of the auth client's connection. Needs auth-request-handler-private.h. */
+/* The descriptor of the auth client's connection, and what waits to be read there. Needs auth-request-handler-private.h. */
 #if MAUTH_HAVE_AUTH_CLIENT_CONN
 #  define MAUTH_REQUEST_CLIENT_FD(request) ((request)->handler->conn->conn.fd_in)
+#  define MAUTH_REQUEST_CLIENT_OUTPUT(request) ((request)->handler->conn->conn.output)
 #else
 #  define MAUTH_REQUEST_CLIENT_FD(request) ((request)->handler->conn->fd)
+#  define MAUTH_REQUEST_CLIENT_OUTPUT(request) ((request)->handler->conn->output)
 #endif
 
 /* A passdb block's own filters: patterns of users, names of mechanisms; NULL is all. */

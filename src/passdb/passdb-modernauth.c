@@ -11,6 +11,7 @@
 
 #include "compat/compat.h"
 #include "compat/ioloop.h"
+#include "passdb/passdb-hold.h"
 #include "passdb/passdb-modernauth.h"
 
 /* Room in the reply line for its id and for what core adds to our fields. */
@@ -21,6 +22,7 @@ struct mauth_passdb {
 	struct mauth_passdb_settings settings;
 	struct mauth_log *log;
 	struct mauth_client *client;     /* NULL before init and after deinit */
+	struct mauth_passdb_holds *holds;    /* the same */
 };
 
 /* A request that the broker is thinking about. */
@@ -296,7 +298,7 @@ static void answer_finally(struct auth_request *request, verify_plain_callback_t
 	block->result_internalfail = internalfail;
 }
 
-static void broker_answered(const struct mauth_client_reply *reply, void *context)
+static void answer_pending(const struct mauth_client_reply *reply, void *context)
 {
 	struct pending *pending = context;
 	struct auth_request *request = pending->request;
@@ -321,6 +323,19 @@ static void broker_answered(const struct mauth_client_reply *reply, void *contex
 	auth_request_unref(&request);
 }
 
+static struct mauth_passdb *passdb_of(const struct auth_request *request)
+{
+	return container_of(request->passdb->passdb, struct mauth_passdb, module);
+}
+
+static void broker_answered(const struct mauth_client_reply *reply, void *context)
+{
+	const struct pending *pending = context;
+
+	if (!mauth_passdb_hold(passdb_of(pending->request)->holds, pending->request, reply, context))
+		answer_pending(reply, context);
+}
+
 static struct pending *pending_new(struct auth_request *request)
 {
 	struct pending *pending = i_new(struct pending, 1);
@@ -331,11 +346,6 @@ static struct pending *pending_new(struct auth_request *request)
 }
 
 /* --- Dovecot's interface ------------------------------------------------------------------------------------- */
-
-static struct mauth_passdb *passdb_of(const struct auth_request *request)
-{
-	return container_of(request->passdb->passdb, struct mauth_passdb, module);
-}
 
 static const char *ip_or_null(const struct ip_addr *ip)
 {
@@ -508,6 +518,7 @@ static void passdb_modernauth_init(struct passdb_module *module)
 		.name = "auth",
 		.config_path = db->settings.config_path,
 	}, mauth_ioloop(), db->log);
+	db->holds = mauth_passdb_holds_new(mauth_ioloop(), answer_pending);
 }
 
 static void passdb_modernauth_deinit(struct passdb_module *module)
@@ -518,6 +529,7 @@ static void passdb_modernauth_deinit(struct passdb_module *module)
 	mauth_passdb_unwatch_earlier();
 	/* The answers below may come back to us through another passdb block of ours. */
 	db->client = NULL;
+	mauth_passdb_holds_free(&db->holds);
 	mauth_client_free(&client);
 	mauth_event_log_free(&db->log);
 }

@@ -10,6 +10,7 @@ import pytest
 
 from harness import sanitizer, settings
 from harness.people import Account
+from harness.sockets import AuthClient
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,37 @@ def test_a_crowd_of_wrong_passwords_is_refused_and_asked_about_once_each(own_fro
     asked = [record["username"] for record in standin.token_requests()
              if record["username"].startswith(crowd[0].upn.split("-")[0] + "-")]
     assert sorted(asked) == sorted(account.upn for account in crowd)
+
+
+def test_a_login_process_that_does_not_read_is_still_heard(own_front, standin, people):
+    """Dovecot stops reading from who has 50 KiB of replies to read, and may never begin again if they are read at the wrong moment:
+    so it must not come to that."""
+    account, other, count = people.new(), people.new(), 200
+    standin.fault(endpoint="token", user=account.upn, action="token", token={"token_size": 5000})
+    assert own_front.imap(account).ok
+    parameters = ("service=imap", "secured=tls", "no-penalty", "lport=993")
+    with AuthClient(own_front.socket_path("login/login")) as client:
+        client.send("".join(client.plain_line(account.upn, account.password, *parameters) for _ in range(count)))
+        own_front.wait(lambda: len(own_front.attempts(account.upn)) == 1 + count, timeout=30)
+        # A megabyte waits to be read by now.
+        client.send(client.plain_line(other.upn, other.password, *parameters))
+        own_front.wait(lambda: len(own_front.attempts(other.upn)) == 1, timeout=30)
+        replies = [client.line().split("\t") for _ in range(count + 1)]
+        assert sorted(int(reply[1]) for reply in replies) == list(range(1, count + 2))
+        assert all(reply[0] == "OK" and any(field.startswith("pass=") for field in reply) for reply in replies)
+
+
+def test_answers_that_nobody_reads_go_with_the_login_process(own_front, standin, people):
+    account, count = people.new(), 200
+    standin.fault(endpoint="token", user=account.upn, action="token", token={"token_size": 5000})
+    assert own_front.imap(account).ok
+    with AuthClient(own_front.socket_path("login/login")) as client:
+        client.send("".join(client.plain_line(account.upn, account.password, "service=imap", "secured=tls", "no-penalty", "lport=993")
+                            for _ in range(count)))
+        own_front.wait(lambda: len(own_front.attempts(account.upn)) == 1 + count, timeout=30)
+    own_front.expect("auth client [0-9]+ disconnected with [0-9]+ pending requests")
+    assert own_front.imap(account).ok
+    assert own_front.imap(people.new()).ok
 
 
 def test_sessions_stay_open_side_by_side(own_front, people):

@@ -150,11 +150,14 @@ class AuthClient(Lines):
                 break
         self.next_id = 0
 
-    def plain(self, user, password, *parameters):
-        """AUTH PLAIN; the reply's fields."""
+    def plain_line(self, user, password, *parameters):
         self.next_id += 1
         parameters = self.with_address(parameters)
-        self.send("\t".join(["AUTH", str(self.next_id), "PLAIN", *parameters, "resp=" + plain(user, password)]) + "\n")
+        return "\t".join(["AUTH", str(self.next_id), "PLAIN", *parameters, "resp=" + plain(user, password)]) + "\n"
+
+    def plain(self, user, password, *parameters):
+        """AUTH PLAIN; the reply's fields."""
+        self.send(self.plain_line(user, password, *parameters))
         return self.line().split("\t")
 
     @staticmethod
