@@ -35,7 +35,9 @@ struct mauth_passdb_holds {
 	const struct mauth_loop *loop;
 	mauth_client_login_fn *answer;
 	struct held *first, **last;
+	size_t count;
 	struct mauth_timer *timer;
+	bool looking, gone;                  /* look() is under way, and frees what is gone */
 };
 
 struct mauth_passdb_holds *mauth_passdb_holds_new(const struct mauth_loop *loop, mauth_client_login_fn *answer)
@@ -74,13 +76,15 @@ static void answer_held(struct mauth_passdb_holds *holds, struct held *held)
 	i_free(held);
 }
 
-static struct held *take_all(struct mauth_passdb_holds *holds)
+static struct held *take_first(struct mauth_passdb_holds *holds)
 {
-	struct held *all = holds->first;
+	struct held *held = holds->first;
 
-	holds->first = NULL;
-	holds->last = &holds->first;
-	return all;
+	holds->first = held->next;
+	if (holds->first == NULL)
+		holds->last = &holds->first;
+	holds->count--;
+	return held;
 }
 
 static void append(struct mauth_passdb_holds *holds, struct held *held)
@@ -88,6 +92,7 @@ static void append(struct mauth_passdb_holds *holds, struct held *held)
 	held->next = NULL;
 	*holds->last = held;
 	holds->last = &held->next;
+	holds->count++;
 }
 
 static void look(void *context);
@@ -101,17 +106,23 @@ static void look_later(struct mauth_passdb_holds *holds)
 static void look(void *context)
 {
 	struct mauth_passdb_holds *holds = context;
-	struct held *held, *all = take_all(holds);
 
 	holds->timer = NULL;
-	while ((held = all) != NULL) {
-		all = held->next;
+	holds->looking = true;
+	/* An answer may end the module: then mauth_passdb_holds_free() has seen to the others. */
+	for (size_t left = holds->count; left > 0 && !holds->gone; left--) {
+		struct held *held = take_first(holds);
+
 		if (has_room(held->request))
 			answer_held(holds, held);
 		else
 			append(holds, held);
 	}
-	look_later(holds);
+	holds->looking = false;
+	if (holds->gone)
+		i_free(holds);
+	else
+		look_later(holds);
 }
 
 bool mauth_passdb_hold(struct mauth_passdb_holds *holds, const struct auth_request *request,
@@ -143,16 +154,15 @@ bool mauth_passdb_hold(struct mauth_passdb_holds *holds, const struct auth_reque
 void mauth_passdb_holds_free(struct mauth_passdb_holds **holds_p)
 {
 	struct mauth_passdb_holds *holds = *holds_p;
-	struct held *held, *all;
 
 	if (holds == NULL)
 		return;
 	*holds_p = NULL;
 	mauth_timer_remove(holds->loop, &holds->timer);
 	/* Nothing is added meanwhile: *holds_p is what mauth_passdb_hold() is given. */
-	for (all = take_all(holds); (held = all) != NULL; ) {
-		all = held->next;
-		answer_held(holds, held);
-	}
-	i_free(holds);
+	while (holds->first != NULL)
+		answer_held(holds, take_first(holds));
+	holds->gone = true;
+	if (!holds->looking)
+		i_free(holds);
 }
