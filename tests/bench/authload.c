@@ -123,6 +123,9 @@ static void take_line(struct link *link, char *line)
 
 	if (strncmp(line, "OK\t", 3) != 0 && strncmp(line, "FAIL\t", 5) != 0)
 		return;
+	/* Somebody who is no login process is told that the password is right, and nothing else: that is less work. */
+	if (line[0] == 'O' && strstr(line, "\tpass=") == NULL)
+		die("logged in without a token");
 	id = (unsigned int)strtoul(strchr(line, '\t') + 1, NULL, 10);
 	if (id == 0 || id > sent)
 		die("id");
