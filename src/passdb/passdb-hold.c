@@ -19,8 +19,9 @@
 
 /* Octets in the stream, beyond what the socket has taken. A reply more has up to 8 KiB (AUTH_CLIENT_MAX_LINE_LENGTH). */
 #define UNREAD_MAX 16384u
-/* The socket alone has replies for some milliseconds' work of the client. */
+/* The socket alone has replies for some milliseconds' work of the client. One that reads nothing is looked at ever less often. */
 #define LOOK_MSECS 1u
+#define LOOK_MAX_MSECS 64u
 
 struct held {
 	struct held *next;
@@ -36,6 +37,7 @@ struct mauth_passdb_holds {
 	mauth_client_login_fn *answer;
 	struct held *first, **last;
 	size_t count;
+	unsigned int wait_msecs;
 	struct mauth_timer *timer;
 	bool looking, gone;                  /* look() is under way, and frees what is gone */
 };
@@ -100,7 +102,7 @@ static void look(void *context);
 static void look_later(struct mauth_passdb_holds *holds)
 {
 	if (holds->timer == NULL && holds->first != NULL)
-		holds->timer = mauth_timer_add(holds->loop, LOOK_MSECS, look, holds);
+		holds->timer = mauth_timer_add(holds->loop, holds->wait_msecs, look, holds);
 }
 
 static void look(void *context)
@@ -109,14 +111,17 @@ static void look(void *context)
 
 	holds->timer = NULL;
 	holds->looking = true;
+	holds->wait_msecs = I_MIN(holds->wait_msecs * 2, LOOK_MAX_MSECS);
 	/* An answer may end the module: then mauth_passdb_holds_free() has seen to the others. */
 	for (size_t left = holds->count; left > 0 && !holds->gone; left--) {
 		struct held *held = take_first(holds);
 
-		if (has_room(held->request))
+		if (has_room(held->request)) {
+			holds->wait_msecs = LOOK_MSECS;
 			answer_held(holds, held);
-		else
+		} else {
 			append(holds, held);
+		}
 	}
 	holds->looking = false;
 	if (holds->gone)
@@ -146,6 +151,8 @@ bool mauth_passdb_hold(struct mauth_passdb_holds *holds, const struct auth_reque
 	held->reply.token_id = held->token_id;
 	held->reply.mailbox = held->mailbox;
 	held->reply.host = held->host;
+	if (holds->first == NULL)
+		holds->wait_msecs = LOOK_MSECS;
 	append(holds, held);
 	look_later(holds);
 	return true;
